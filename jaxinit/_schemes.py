@@ -1,0 +1,284 @@
+"""The schemes: an initializer is a frozen value that maps (key, shape, dtype) to an array.
+
+Each is hashable, comparable and picklable; two are equal when they give the same weights. Options
+are checked when the initializer is built, arguments when it is called, both before any work.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _draw, _laws
+from ._draw import OutSharding
+from ._fans import Layout
+from ._laws import Law
+from ._stream import check_key
+
+MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
+
+DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
+
+
+@dataclass(frozen=True, repr=False)
+class Initializer(ABC):
+    """A function of ``(key, shape, dtype=None, out_sharding=None)`` that makes weights.
+
+    ``call`` is the call that made it, its repr; ``dtype`` is used where the call gives none.
+    """
+
+    call: str = field(compare=False, kw_only=True)
+    dtype: DType = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        return self.call
+
+    @property
+    def name(self) -> str:
+        """The function's name, as errors say it."""
+        return self.call.partition("(")[0]
+
+    @abstractmethod
+    def __call__(
+        self,
+        key: jax.Array,
+        shape: Sequence[int],
+        dtype: DType = None,
+        out_sharding: OutSharding = None,
+    ) -> jax.Array:
+        """The array."""
+
+
+def check_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape as a tuple of nonnegative ints."""
+    try:
+        checked = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise TypeError(f"{name}: shape must be a sequence of ints; got {shape!r}.") from None
+    if any(size < 0 for size in checked):
+        raise ValueError(
+            f"{name}: shape {checked} has a negative dimension; use sizes of 0 or more."
+        )
+    return checked
+
+
+def check_dtype(name: str, *given: DType) -> np.dtype:
+    """The first dtype that is given, or JAX's default float; canonical for this process."""
+    choice = next((dtype for dtype in given if dtype is not None), float)
+    try:
+        asked = jnp.dtype(choice)
+    except TypeError:
+        raise TypeError(
+            f"{name}: dtype must name a dtype, as jnp.float32 or 'bfloat16'; got {choice!r}."
+        ) from None
+    canonical = np.dtype(jax.dtypes.canonicalize_dtype(asked))
+    if canonical != asked and choice is not float:
+        warnings.warn(
+            f"{name}: {asked} needs 64-bit types, which are off; {canonical} is used. "
+            f"Turn them on with jax.config.update('jax_enable_x64', True).",
+            stacklevel=3,
+        )
+    return canonical
+
+
+def refuse_key(name: str, option: object) -> None:
+    """A factory that was handed a key was meant to be called first."""
+    if isinstance(option, jax.Array):
+        raise TypeError(
+            f"{name}: this factory takes options and was handed an array, as if it were the "
+            f"initializer; write initializers.{name}() or jaxinit.{name}."
+        )
+
+
+def check_number(name: str, option: str, value: object) -> float:
+    """The option as a float, finite."""
+    refuse_key(name, value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.ndarray | np.generic):
+        raise TypeError(f"{name}: {option} must be a Python number; got {value!r}.")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: {option} must be finite; got {number}.")
+    return number
+
+
+def check_positive(name: str, option: str, value: object) -> float:
+    """The option as a float, finite and above zero."""
+    number = check_number(name, option, value)
+    if number <= 0:
+        raise ValueError(
+            f"{name}: {option} must be above 0; got {number}. For zeros use jaxinit.zeros."
+        )
+    return number
+
+
+def _random(
+    init: Initializer,
+    key: jax.Array,
+    law: Law,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    stddev: float,
+    out_sharding: OutSharding,
+) -> jax.Array:
+    """Check what only the whole call knows, then draw."""
+    check_key(init.name, key)
+    check_sharding(init.name, shape, out_sharding)
+    if dtype.kind == "c" and law.circular is None:
+        raise ValueError(
+            f"{init.name}: a complex value is truncated by its modulus, so the bounds must be "
+            f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
+        )
+    largest = law.bound * stddev
+    limit = float(jnp.finfo(dtype).max)
+    if largest > limit:
+        raise ValueError(
+            f"{init.name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
+            f"{limit:.4g}; use a smaller scale or a wider dtype."
+        )
+    if math.prod(shape) == 0:
+        return _draw.fill(0, shape, dtype, out_sharding)
+    return _draw.draw(key, law, shape, dtype, stddev, out_sharding)
+
+
+def _float_dtype(init: Initializer, dtype: DType) -> np.dtype:
+    checked = check_dtype(init.name, dtype, init.dtype)
+    if not jnp.issubdtype(checked, jnp.inexact):
+        raise ValueError(
+            f"{init.name}: draws real or complex numbers, not {checked}; "
+            f"use a floating dtype, as jnp.float32."
+        )
+    return checked
+
+
+def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding) -> None:
+    """Raises unless the sharding is of a known kind, has a mesh and fits the shape."""
+    if out_sharding is None:
+        return
+    if isinstance(out_sharding, jax.sharding.PartitionSpec):
+        if jax.sharding.get_abstract_mesh().empty:
+            raise ValueError(
+                f"{name}: out_sharding={out_sharding} names axes of a mesh, and none is set; "
+                f"pass a NamedSharding, or enter jax.set_mesh(mesh)."
+            )
+        spec = out_sharding
+    elif isinstance(out_sharding, jax.sharding.NamedSharding):
+        spec = out_sharding.spec
+    else:
+        raise TypeError(
+            f"{name}: out_sharding must be a NamedSharding or a PartitionSpec; "
+            f"got {type(out_sharding).__name__}."
+        )
+    if len(spec) > len(shape):
+        raise ValueError(
+            f"{name}: out_sharding {spec} has {len(spec)} entries, shape {shape} has "
+            f"{len(shape)} axes."
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Constant(Initializer):
+    """Every element the same value, or an array broadcast to the shape."""
+
+    value: bytes
+    value_dtype: str
+    value_shape: tuple[int, ...]
+
+    @staticmethod
+    def of(value: Any, call: str, dtype: DType = None) -> Constant:
+        """From any array-like; it is kept as bytes, so that equality and hashing are by value."""
+        array = np.asarray(value)
+        return Constant(array.tobytes(), array.dtype.name, array.shape, call=call, dtype=dtype)
+
+    def __call__(
+        self,
+        key: jax.Array | None,
+        shape: Sequence[int],
+        dtype: DType = None,
+        out_sharding: OutSharding = None,
+    ) -> jax.Array:
+        shape = check_shape(self.name, shape)
+        checked = check_dtype(self.name, dtype, self.dtype)
+        check_sharding(self.name, shape, out_sharding)
+        flat = np.frombuffer(self.value, jnp.dtype(self.value_dtype))
+        try:
+            value = np.broadcast_to(flat.reshape(self.value_shape), shape)
+        except ValueError:
+            raise ValueError(
+                f"{self.name}: a value of shape {self.value_shape} does not broadcast to {shape}."
+            ) from None
+        return _draw.fill(value if self.value_shape else flat[0], shape, checked, out_sharding)
+
+
+@dataclass(frozen=True, repr=False)
+class Scaled(Initializer):
+    """``stddev`` times a unit law, whatever the shape."""
+
+    law: Law
+    stddev: float
+
+    def __call__(
+        self,
+        key: jax.Array,
+        shape: Sequence[int],
+        dtype: DType = None,
+        out_sharding: OutSharding = None,
+    ) -> jax.Array:
+        shape = check_shape(self.name, shape)
+        return _random(
+            self, key, self.law, shape, _float_dtype(self, dtype), self.stddev, out_sharding
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class VarianceScaling(Initializer):
+    """Mean zero and variance scale / n, n the fan that ``mode`` names."""
+
+    scale: float
+    mode: str
+    distribution: str
+    layout: Layout
+
+    def __call__(
+        self,
+        key: jax.Array,
+        shape: Sequence[int],
+        dtype: DType = None,
+        out_sharding: OutSharding = None,
+    ) -> jax.Array:
+        shape = check_shape(self.name, shape)
+        checked = _float_dtype(self, dtype)
+        law, unit = _unit(self.distribution, checked.kind == "c")
+        stddev = self.stddev(shape) / unit
+        return _random(self, key, law, shape, checked, stddev, out_sharding)
+
+    def stddev(self, shape: Sequence[int]) -> float:
+        """The standard deviation asked for a kernel of this shape; of no elements, 0."""
+        fan_in, fan_out = self.layout.fans(shape, self.name)
+        fan = {
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "fan_avg": (fan_in + fan_out) / 2,
+            "fan_geo_avg": math.sqrt(fan_in * fan_out),
+        }[self.mode]
+        return math.sqrt(self.scale / fan) if fan else 0.0
+
+
+def _unit(distribution: str, complex: bool) -> tuple[Law, float]:
+    """The law of a distribution and its standard deviation (complex: root of E|z|^2)."""
+    if distribution == "normal":
+        return _laws.NORMAL, 1.0
+    if distribution == "uniform":
+        return _laws.SYMMETRIC_UNIFORM, math.sqrt(1 / 2 if complex else 1 / 3)
+    law = _laws.truncated_normal(-2.0, 2.0)
+    return law, _laws.COMPLEX_TRUNCATED_STDDEV if complex else _laws.TRUNCATED_STDDEV
