@@ -1,0 +1,211 @@
+"""The laws: against the exact quantile, against NumPy bit for bit, and by enumeration."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from scipy import special, stats
+
+from jaxinit import _laws
+
+CHUNK = 2**24
+STRIDE = 4099  # prime, so that the words of a stride end in everything
+TWO = _laws.truncated_normal(-2.0, 2.0)
+THREE = _laws.truncated_normal(-3.0, 3.0)
+EDGES = np.array([0, 1, 2, 2**31 - 2, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1])
+
+
+def exact_symmetric(u, bound):
+    """Quantile of the normal truncated at +-bound, at |u|, without cancellation."""
+    mass, outside = (1.0, 0.0)
+    if bound < math.inf:
+        mass, outside = special.erf(bound / 2**0.5), special.erfc(bound / 2**0.5)
+    a = np.abs(u)
+    with np.errstate(divide="ignore"):
+        central = special.erfinv(np.minimum(mass * a, 0.9))
+        tail = special.erfcinv(outside + mass * (1 - a))
+    return np.sign(u) * math.sqrt(2) * np.where(mass * a < 0.5, central, tail)
+
+
+SYMMETRIC = {
+    "symmetric_uniform": (_laws.SYMMETRIC_UNIFORM, lambda u: u),
+    "normal": (_laws.NORMAL, lambda u: exact_symmetric(u, math.inf)),
+    "truncated at 2": (TWO, lambda u: exact_symmetric(u, 2.0)),
+    "truncated at 3": (THREE, lambda u: exact_symmetric(u, 3.0)),
+}
+VARIANCES = {
+    "symmetric_uniform": 1 / 3,
+    "normal": 1.0,
+    "truncated at 2": stats.truncnorm(-2, 2).var(),
+    "truncated at 3": stats.truncnorm(-3, 3).var(),
+}
+
+
+def chunks(exhaustive):
+    """All words in order of int(w), or a stride of them, in chunks, with u."""
+    step = 1 if exhaustive else STRIDE
+    for start in range(-(2**31), 2**31, CHUNK * step):
+        signed = np.arange(start, min(start + CHUNK * step, 2**31), step)
+        yield signed.astype(np.int32).view(np.uint32), (2.0 * signed + 1) / 2**32
+
+
+def check_law(law, exact, exhaustive):
+    """Error, oddness, order, finiteness; returns E[x] and E[x^2] over the words seen."""
+    evaluate = jax.jit(lambda w: (law(w)[0], law(~w)[0]))
+    first = second = count = 0.0
+    previous = -math.inf
+    for w, u in chunks(exhaustive):
+        value, mirrored = (np.asarray(x) for x in evaluate(jnp.asarray(w)))
+        truth = exact(u)
+        np.testing.assert_array_equal(mirrored, -value)
+        assert np.isfinite(value).all()
+        x = value.astype(np.float64)
+        assert np.abs(x / truth - 1).max() <= 1e-6
+        order = np.concatenate([[previous], x])
+        assert (np.diff(order) >= -1e-6 * np.abs(x)).all()
+        first, second, count = first + x.sum(), second + (x * x).sum(), count + x.size
+        previous = x[-1]
+    return first / count, second / count
+
+
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_accuracy_on_a_stride(name):
+    law, exact = SYMMETRIC[name]
+    _, variance = check_law(law, exact, exhaustive=False)
+    assert variance == pytest.approx(VARIANCES[name], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_accuracy_and_moments_on_all_words(name):
+    law, exact = SYMMETRIC[name]
+    mean, variance = check_law(law, exact, exhaustive=True)
+    assert abs(mean) < 1e-12  # exactly zero by oddness; the sum in float64 rounds
+    assert math.sqrt(variance) == pytest.approx(math.sqrt(VARIANCES[name]), rel=1e-6)
+
+
+def test_accuracy_at_the_edges():
+    w = EDGES.astype(np.uint32)
+    u = (2.0 * w.view(np.int32) + 1) / 2**32
+    for law, exact in SYMMETRIC.values():
+        np.testing.assert_allclose(law(jnp.asarray(w))[0], exact(u), rtol=1e-6)
+
+
+def test_the_accuracy_check_has_power():
+    with pytest.raises(AssertionError):
+        wrong = _laws.Law("wrong", lambda w: _laws.normal(w) * np.float32(1.000002), None, 7.0)
+        check_law(wrong, SYMMETRIC["normal"][1], exhaustive=False)
+
+
+def test_uniform_endpoints_and_grid():
+    w = EDGES.astype(np.uint32)
+    value = np.asarray(_laws.UNIFORM(jnp.asarray(w))[0], np.float64)
+    np.testing.assert_allclose(value, (w + 0.5) / 2**32, rtol=1e-7)
+    assert value[0] == 2.0**-33
+    assert value[-1] == 1.0
+
+
+BOUNDS = [(5, 7), (-7, -5), (-1, 3), (0, 1), (-1, 8), (2, math.inf), (-math.inf, 2), (30, 31), (36, 37)]  # fmt: skip # noqa: E501
+
+
+@pytest.mark.parametrize(("lower", "upper"), BOUNDS)
+def test_any_bounds_are_right_in_the_tail(lower, upper):
+    law = _laws.truncated_normal(float(lower), float(upper))
+    signed = np.linspace(-(2**31), 2**31 - 1, 20001).astype(np.int64)
+    value = np.asarray(law(jnp.asarray(signed.astype(np.int32).view(np.uint32)))[0], np.float64)
+    rank = (2.0 * signed + 1 + 2**32) / 2**33
+    if lower >= 0:  # from the upper tail, where the complement is exact
+        above, below = stats.norm.sf(lower), stats.norm.sf(upper)
+        complement = (2.0 * (-1 - signed) + 1 + 2**32) / 2**33
+        truth = stats.norm.isf(below + complement * (above - below))
+    else:
+        truth = stats.truncnorm.ppf(rank, lower, upper)
+    np.testing.assert_allclose(value, truth, rtol=1e-6, atol=2e-6)
+    assert value.min() >= lower
+    assert value.max() <= upper
+    assert (np.diff(value) >= -1e-6 * np.abs(value[1:])).all()
+
+
+def test_tail_values_are_many():
+    law = _laws.truncated_normal(5.0, 7.0)
+    w = jax.random.bits(jax.random.key(0), (10_000,), "uint32")
+    assert len(np.unique(law(w)[0])) > 9_900  # jax.random.truncated_normal: 10
+
+
+REAL_LAWS = {
+    "uniform": (_laws.UNIFORM, {}),
+    "symmetric_uniform": (_laws.SYMMETRIC_UNIFORM, {}),
+    "normal": (_laws.NORMAL, {}),
+    "truncated": (TWO, {}),
+    "truncated ": (THREE, {"bound": 3.0}),
+    "truncated_between": (_laws.truncated_normal(-1.0, 3.0), {"lower": -1.0, "upper": 3.0}),
+    "truncated_between ": (_laws.truncated_normal(5.0, 7.0), {"lower": 5.0, "upper": 7.0}),
+    "truncated_between  ": (_laws.truncated_normal(-9.0, -2.0), {"lower": -9.0, "upper": -2.0}),
+}
+COMPLEX_LAWS = {
+    "complex_uniform": (_laws.UNIFORM, {}),
+    "complex_normal": (_laws.NORMAL, {}),
+    "complex_truncated": (TWO, {}),
+    "complex_truncated ": (THREE, {"bound": 3.0}),
+}
+
+
+def some_words(bits, count):
+    generator = np.random.Generator(np.random.SFC64(5))
+    dtype = oracle.UNSIGNED[bits]
+    w = generator.integers(0, 2**bits, 2**17, dtype=dtype)
+    small = np.arange(64, dtype=dtype)
+    w = np.concatenate([w, small, ~small, small ^ dtype(1 << (bits - 1)), w >> dtype(9)])
+    return [np.roll(w, 13 * i) for i in range(count)]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("name", [*REAL_LAWS, *COMPLEX_LAWS])
+def test_equals_numpy_bit_for_bit(name, bits):
+    law, options = (REAL_LAWS | COMPLEX_LAWS)[name]
+    words = some_words(bits, 2 if name in COMPLEX_LAWS else 1)
+    with jax.enable_x64(True):
+        expected = getattr(oracle.Arithmetic(bits), name.strip())(*words, **options)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        arrays = [jnp.asarray(w) for w in words]
+        for evaluate in (law, jax.jit(law.__call__), jax.vmap(law.__call__)):
+            for got, want in zip(evaluate(*arrays), expected, strict=True):
+                chex.assert_trees_all_equal(np.asarray(got), want)
+                assert got.dtype == oracle.FLOATS[bits]
+
+
+@pytest.mark.parametrize("name", ["normal", "truncated at 2", "truncated at 3"])
+def test_float64_is_exact_to_1e_13_and_agrees_with_float32(name):
+    law, exact = SYMMETRIC[name]
+    (w,) = some_words(64, 1)
+    with jax.enable_x64(True):
+        value = np.asarray(law(jnp.asarray(w))[0])
+        single = np.asarray(law(jnp.asarray((w >> np.uint64(32)).astype(np.uint32)))[0])
+    u = (2.0 * w.view(np.int64) + 1) / 2.0**64
+    middle = np.abs(u) < 0.99  # where float64 still holds u itself
+    np.testing.assert_allclose(value[middle], exact(u[middle]), rtol=1e-13)
+    apart = np.abs(u) > 2.0**-16  # a word has 32 bits, so near 0 and 1 its halves show
+    apart &= np.abs(u) < 1 - 2.0**-16
+    np.testing.assert_allclose(value[apart], single[apart], rtol=2e-5)
+
+
+def test_truncated_deviations():
+    assert pytest.approx(stats.truncnorm(-2, 2).std(), rel=1e-12) == _laws.TRUNCATED_STDDEV
+    # E|z|^2 of the circular normal with |z| <= 2: integral of t exp(-t) over [0, 4], normalised
+    mean = (1 - 5 * math.exp(-4)) / (1 - math.exp(-4))
+    assert math.sqrt(mean) == pytest.approx(_laws.COMPLEX_TRUNCATED_STDDEV, rel=1e-14)
+    assert math.sqrt(mean) == pytest.approx(0.96196182800821, rel=1e-13)
+
+
+@pytest.mark.slow
+def test_coefficients_are_what_their_derivation_gives():
+    import derive_coefficients
+
+    from jaxinit import _coefficients
+
+    with open(_coefficients.__file__) as file:
+        assert file.read() == derive_coefficients.module()
