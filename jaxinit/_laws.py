@@ -61,7 +61,7 @@ _SPLIT = 6.0  # of L = -log(1 - u^2): below it CENTRAL holds, above it TAIL
 
 _TRUNCATED_MASS = math.erf(math.sqrt(2.0))  # P(|Z| < 2)
 TRUNCATED_STDDEV = 0.87962566103423978  # of the unit normal truncated at +-2
-COMPLEX_TRUNCATED_STDDEV = math.sqrt(1 - 4 / math.expm1(4))  # of the circular one at |z| <= 2
+COMPLEX_TRUNCATED_STDDEV = 0.96196182800821354  # sqrt(1 - 4/(e^4 - 1)): circular, |z| <= 2
 
 
 def _width(w: Array) -> _Width:
@@ -272,7 +272,8 @@ def _disk(a: Array, b: Array) -> tuple[Array, Array]:
 def _complex_normal(a: Array, b: Array) -> tuple[Array, Array]:
     """Circular normal, E|z|^2 = 1: real and imaginary part each of variance 1/2."""
     half = _width(a).float(math.sqrt(0.5))
-    return normal(a) * half, normal(b) * half
+    # The guard keeps the compiler from multiplying this factor with the caller's scale first.
+    return _guard(a)(normal(a) * half), _guard(b)(normal(b) * half)
 
 
 def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:

@@ -198,6 +198,10 @@ class Constant(Initializer):
     def of(value: Any, call: str, dtype: DType = None) -> Constant:
         """From any array-like; it is kept as bytes, so that equality and hashing are by value."""
         array = np.asarray(value)
+        if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+            raise TypeError(
+                f"constant: value must be a number or an array of numbers; got {value!r}."
+            )
         return Constant(array.tobytes(), array.dtype.name, array.shape, call=call, dtype=dtype)
 
     def __call__(

@@ -96,8 +96,8 @@ def test_accuracy_at_the_edges():
 
 
 def test_the_accuracy_check_has_power():
+    wrong = _laws.Law("wrong", lambda w: _laws.normal(w) * np.float32(1.000002), None, 7.0)
     with pytest.raises(AssertionError):
-        wrong = _laws.Law("wrong", lambda w: _laws.normal(w) * np.float32(1.000002), None, 7.0)
         check_law(wrong, SYMMETRIC["normal"][1], exhaustive=False)
 
 

@@ -1,0 +1,113 @@
+"""The conformance table: every public scheme, as function and as factory, with its oracle law.
+
+``law`` names the oracle's law; ``factor`` gives the scale it is multiplied by, from the shape and
+whether the dtype is complex. Constants have none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import jaxinit
+from jaxinit import initializers
+
+TRUNCATED = 0.87962566103423978
+COMPLEX_TRUNCATED = 0.96196182800821354
+
+
+class Row(NamedTuple):
+    """One scheme: how to call it, and what must come out."""
+
+    name: str
+    options: dict
+    law: str | None
+    factor: Callable[[tuple, bool], float] | None
+
+    def function(self, key, shape, dtype=None, out_sharding=None):
+        return getattr(jaxinit, self.name)(key, shape, dtype, out_sharding, **self.options)
+
+    def factory(self):
+        made = getattr(initializers, self.name)
+        return made if self.name in ("zeros", "ones") else made(**self.options)
+
+
+def fan(shape, mode):
+    window = math.prod(shape[:-2])
+    fan_in, fan_out = shape[-2] * window, shape[-1] * window
+    return {
+        "fan_in": fan_in,
+        "fan_out": fan_out,
+        "fan_avg": (fan_in + fan_out) / 2,
+        "fan_geo_avg": math.sqrt(fan_in * fan_out),
+    }[mode]
+
+
+def scaling(name, scale, mode, distribution, options):
+    law = {"uniform": "symmetric_uniform", "truncated_normal": "truncated", "normal": "normal"}
+
+    def factor(shape, is_complex):
+        unit = {
+            "normal": (1, 1),
+            "uniform": (math.sqrt(1 / 3), math.sqrt(1 / 2)),
+            "truncated_normal": (TRUNCATED, COMPLEX_TRUNCATED),
+        }[distribution][is_complex]
+        return math.sqrt(scale / fan(shape, mode)) / unit
+
+    return Row(name, options, law[distribution], factor)
+
+
+def general(scale, mode, distribution):
+    options = {"scale": scale, "mode": mode, "distribution": distribution}
+    return scaling("variance_scaling", scale, mode, distribution, options)
+
+
+def fixed(name, law, factor, **options):
+    return Row(name, options, law, lambda shape, is_complex: factor)
+
+
+NAMED = {
+    "he_normal": (2.0, "fan_in", "truncated_normal"),
+    "he_uniform": (2.0, "fan_in", "uniform"),
+    "kaiming_normal": (2.0, "fan_in", "truncated_normal"),
+    "kaiming_uniform": (2.0, "fan_in", "uniform"),
+    "glorot_normal": (1.0, "fan_avg", "truncated_normal"),
+    "glorot_uniform": (1.0, "fan_avg", "uniform"),
+    "xavier_normal": (1.0, "fan_avg", "truncated_normal"),
+    "xavier_uniform": (1.0, "fan_avg", "uniform"),
+    "lecun_normal": (1.0, "fan_in", "truncated_normal"),
+    "lecun_uniform": (1.0, "fan_in", "uniform"),
+}
+ROWS = [
+    Row("zeros", {}, None, None),
+    Row("ones", {}, None, None),
+    Row("constant", {"value": 0.75}, None, None),
+    fixed("uniform", "uniform", 0.01),
+    fixed("normal", "normal", 0.01),
+    fixed("truncated_normal", "truncated", 0.01),
+    *(scaling(name, *law, {}) for name, law in NAMED.items()),
+    *(
+        general(1.3, mode, distribution)
+        for mode in ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+        for distribution in ("truncated_normal", "normal", "uniform")
+    ),
+]
+IDS = ["-".join([row.name, *map(str, row.options.values())]) for row in ROWS]
+RANDOM = [row for row in ROWS if row.law]
+RANDOM_IDS = [name for row, name in zip(ROWS, IDS, strict=True) if row.law]
+DTYPES = ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "complex64"]
+WIDE_DTYPES = ["float64", "complex128"]
+SHAPES = [(16, 8), (3, 3, 4, 6), (5, 7), (2, 1)]
+
+
+def raw(x):
+    """The bytes of an array, so that equality is of bits."""
+    return np.asarray(x).tobytes()
+
+
+def key_data(key):
+    return np.asarray(jax.random.key_data(key))

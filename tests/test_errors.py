@@ -1,0 +1,88 @@
+"""Every error: its type, its text, and that it comes before any work."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+import jaxinit
+from jaxinit import initializers
+
+KEY = jax.random.key(0)
+NAN = float("nan")
+
+CASES = [
+    # shapes and axes
+    (lambda: jaxinit.he_normal(KEY, (64,)), ValueError, r"^he_normal: shape \(64,\) has no input axis -2; fans need at least two axes\. For a bias use jaxinit\.zeros, or name the axes: he_normal\(\.\.\., in_axis=0, out_axis=\(\)\)\.$"),
+    (lambda: jaxinit.he_normal(KEY, ()), ValueError, r"^he_normal: shape \(\) has no input axis -2"),
+    (lambda: jaxinit.fans((64,)), ValueError, r"^fans: shape \(64,\) has no input axis -2"),
+    (lambda: jaxinit.fans((4, 5), in_axis=0, out_axis=2), ValueError, r"^fans: out_axis 2 is out of range for shape \(4, 5\); use -2 to 1\.$"),
+    (lambda: jaxinit.fans((4, 5), in_axis=(0, -2)), ValueError, r"^fans: in_axis \(0, -2\) names an axis of shape \(4, 5\) twice; name it once\.$"),
+    (lambda: jaxinit.fans((3, 4, 5), batch_axis=1), ValueError, r"^fans: axis 1 of shape \(3, 4, 5\) is a batch axis and also an in or out axis; give each axis one role\.$"),
+    (lambda: jaxinit.fans((3, 4, 5), groups=2), ValueError, r"^fans: groups=2 does not divide the 5 outputs of shape \(3, 4, 5\)\.$"),
+    (lambda: jaxinit.fans((4, 5), groups=0), ValueError, r"^fans: groups must be a positive int; got 0\.$"),
+    (lambda: jaxinit.fans((4, 5), in_axis="0"), TypeError, r"^fans: in_axis must be an int or a tuple of ints; got '0'\.$"),
+    (lambda: initializers.he_normal(in_axis=0.5), TypeError, r"^he_normal: in_axis must be an int or a tuple of ints; got 0\.5\.$"),
+    (lambda: jaxinit.normal(KEY, (3, -1)), ValueError, r"^normal: shape \(3, -1\) has a negative dimension; use sizes of 0 or more\.$"),
+    (lambda: jaxinit.normal(KEY, 3), TypeError, r"^normal: shape must be a sequence of ints; got 3\.$"),
+    (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
+    # options, when the factory is called
+    (lambda: initializers.variance_scaling(0.0, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got 0\.0\. For zeros use jaxinit\.zeros\.$"),
+    (lambda: initializers.variance_scaling(-1, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got -1\.0\."),
+    (lambda: initializers.variance_scaling(NAN, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be finite; got nan\.$"),
+    (lambda: initializers.variance_scaling(1.0, "fan_mid", "normal"), ValueError, r"^variance_scaling: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan_mid'\.$"),
+    (lambda: initializers.variance_scaling(1.0, "fan_in", "cauchy"), ValueError, r"^variance_scaling: distribution must be one of truncated_normal, normal, uniform; got 'cauchy'\.$"),
+    (lambda: initializers.normal(-0.1), ValueError, r"^normal: stddev must be above 0; got -0\.1\."),
+    (lambda: initializers.uniform("1"), TypeError, r"^uniform: scale must be a Python number; got '1'\.$"),
+    (lambda: initializers.truncated_normal(1.0, lower=2.0, upper=1.0), ValueError, r"^truncated_normal: expected lower < upper, reaching within 37 standard deviations of 0; got lower=2\.0, upper=1\.0\.$"),
+    (lambda: initializers.truncated_normal(1.0, lower=40.0, upper=50.0), ValueError, r"^truncated_normal: expected lower < upper, reaching within 37"),
+    (lambda: initializers.truncated_normal(1.0, lower=NAN), ValueError, r"^truncated_normal: expected lower < upper"),
+    (lambda: initializers.constant("a"), TypeError, r"^constant: value must be a number or an array of numbers; got 'a'\.$"),
+    (lambda: jaxinit.constant(KEY, (2, 2), value=[1.0, 2.0, 3.0]), ValueError, r"^constant: a value of shape \(3,\) does not broadcast to \(2, 2\)\.$"),
+    # a factory used as an initializer
+    (lambda: initializers.he_normal(KEY, (4, 4), jnp.float32), TypeError, r"^he_normal: this factory takes options and was handed an array, as if it were the initializer; write initializers\.he_normal\(\) or jaxinit\.he_normal\.$"),
+    (lambda: initializers.normal(KEY, (4, 4)), TypeError, r"^normal: this factory takes options"),
+    # dtypes
+    (lambda: jaxinit.he_normal(KEY, (4, 4), "int32"), ValueError, r"^he_normal: draws real or complex numbers, not int32; use a floating dtype, as jnp\.float32\.$"),
+    (lambda: jaxinit.uniform(KEY, (4,), bool), ValueError, r"^uniform: draws real or complex numbers, not bool"),
+    (lambda: jaxinit.uniform(KEY, (4,), "float31"), TypeError, r"^uniform: dtype must name a dtype, as jnp\.float32 or 'bfloat16'; got 'float31'\.$"),
+    (lambda: jaxinit.normal(KEY, (4,), "float8_e4m3fn", stddev=100.0), ValueError, r"^normal: values up to 634 overflow float8_e4m3fn, whose largest is 448; use a smaller scale or a wider dtype\.$"),
+    (lambda: jaxinit.normal(KEY, (4,), "float16", stddev=2e4), ValueError, r"^normal: values up to 1\.268e\+05 overflow float16"),
+    (lambda: jaxinit.truncated_normal(KEY, (4,), "complex64", lower=0.0), ValueError, r"^truncated_normal: a complex value is truncated by its modulus, so the bounds must be -b and b; got truncated_normal\(0\.0, 2\.0\)\. Use a real dtype or symmetric bounds\.$"),
+    # keys
+    (lambda: jaxinit.he_normal(None, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got None\.$"),
+    (lambda: jaxinit.he_normal(0, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got the int 0; write jax\.random\.key\(0\)\.$"),
+    (lambda: jaxinit.he_normal("k", (4, 4)), TypeError, r"got a str\.$"),
+    (lambda: jaxinit.he_normal(jax.random.split(KEY), (4, 4)), ValueError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got an array of keys of shape \(2,\)\. Use jax\.vmap over the keys, or index one\.$"),
+    (lambda: jaxinit.bits(jnp.zeros((3,), jnp.uint32), (4,)), ValueError, r"^bits: expected one JAX random key, as jax\.random\.key\(0\) makes; got uint32\[3\]\. A raw key is uint32 of 1, 2 or 4 words\.$"),
+    (lambda: jaxinit.bits(np.zeros(2), (4,)), ValueError, r"got float64\[2\]\. A raw key is uint32"),
+    # shardings
+    (lambda: jaxinit.he_normal(KEY, (4, 4), None, P("d")), ValueError, r"^he_normal: out_sharding=.* names axes of a mesh, and none is set; pass a NamedSharding, or enter jax\.set_mesh\(mesh\)\.$"),
+    (lambda: jaxinit.zeros(KEY, (4,), None, "d"), TypeError, r"^zeros: out_sharding must be a NamedSharding or a PartitionSpec; got str\.$"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "text"), CASES, ids=range(len(CASES)))
+def test_text(call, error, text):
+    with pytest.raises(error, match=text) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_sharding_with_too_many_entries():
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, P(None, None, "d"))
+    text = r"^ones: out_sharding .* has 3 entries, shape \(4, 4\) has 2 axes\.$"
+    with pytest.raises(ValueError, match=text):
+        jaxinit.ones(KEY, (4, 4), None, sharding)
+
+
+def test_errors_come_under_a_trace_too():
+    with pytest.raises(ValueError, match="has no input axis"):
+        jax.eval_shape(lambda key: jaxinit.he_normal(key, (64,)), KEY)
+
+
+def test_options_are_checked_when_the_factory_is_called():
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        initializers.he_normal(scale=2.0)

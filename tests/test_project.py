@@ -1,0 +1,78 @@
+"""The house: floors, what an import loads, examples in docstrings."""
+
+import ast
+import doctest
+import importlib
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import jaxinit
+
+HOUSE = pathlib.Path(jaxinit.__file__).parent
+FLOORS = {
+    "_coefficients": 0,
+    "_stream": 0,
+    "_fans": 1,
+    "_laws": 1,
+    "_activations": 1,
+    "_draw": 2,
+    "_schemes": 3,
+    "initializers": 4,
+    "_functions": 5,
+    "_choose": 5,
+    "_slices": 5,
+    "_jax_internals": 5,
+    "_plan": 6,
+    "__init__": 7,
+    "__main__": 8,
+}
+
+
+def imports_of(path):
+    """The project's own modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (
+            node.level or (node.module or "").startswith("jaxinit")
+        ):
+            module = (node.module or "").removeprefix("jaxinit").strip(".")
+            yield from [module] if module else [alias.name for alias in node.names]
+
+
+def test_imports_point_down_only():
+    for path in HOUSE.glob("*.py"):
+        floor = FLOORS[path.stem]
+        for module in imports_of(path):
+            if module in FLOORS:
+                below = FLOORS[module] < floor or (floor == FLOORS[module] and floor in (0, 1, 5))
+                assert below, f"{path.stem} (floor {floor}) imports {module}"
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_import_loads_nothing_heavy():
+    heavy = {"flax", "orbax", "matplotlib", "scipy", "safetensors", "tensorstore", "rich", "optax"}
+    already = loaded_by("import jax")  # JAX itself may bring some
+    assert not (loaded_by("import jaxinit") & heavy) - already
+    assert "flax" in loaded_by("import jaxinit, flax")  # the check can fail
+
+
+MODULES = [name for _, name, _ in pkgutil.iter_modules([str(HOUSE)]) if name != "__main__"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    module = importlib.import_module(f"jaxinit.{name}")
+    assert doctest.testmod(module).failed == 0
+
+
+def test_public_names_are_documented():
+    for name in jaxinit.__all__:
+        assert (getattr(jaxinit, name).__doc__ or "").strip(), name
