@@ -1,6 +1,8 @@
 """Weight initialization for JAX: choose the right law, make the weights fast, check them."""
 
 from . import initializers
+from ._activations import gain
+from ._choose import Recommendation, for_activation, recommend
 from ._fans import Fans, Layout, fans
 from ._functions import (
     bits,
@@ -30,9 +32,12 @@ __all__ = [
     "Fans",
     "Initializer",
     "Layout",
+    "Recommendation",
     "bits",
     "constant",
     "fans",
+    "for_activation",
+    "gain",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -44,6 +49,7 @@ __all__ = [
     "lecun_uniform",
     "normal",
     "ones",
+    "recommend",
     "truncated_normal",
     "uniform",
     "variance_scaling",
