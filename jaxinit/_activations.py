@@ -1,8 +1,8 @@
 """Activations: what is known of each, and its gain.
 
 An activation is a name, a function of jax.nn, jax.numpy, jax.lax or Flax, a
-``functools.partial`` of one, or any elementwise callable. The gain of phi is 1/sqrt(E[phi(z)^2]) for z ~ N(0, 1): a layer
-whose weights have variance gain^2/fan_in keeps the second moment of what passes through phi.
+``functools.partial`` of one, or any elementwise callable. The gain of phi is 1/sqrt(E[phi(z)^2])
+for z ~ N(0, 1): weights of variance gain^2/fan_in keep the second moment of what passes phi.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_keys_are_independent():
 
 def test_words_have_every_bit_fair():
     words = np.asarray(jaxinit.bits(KEY, (2**20,)))
-    ones = np.array([((words >> bit) & 1).sum() for bit in range(32)])
+    ones = np.array([int(((words >> bit) & 1).sum()) for bit in range(32)])
     z = (ones - 2**19) / 2**9
     assert stats.chi2.sf((z**2).sum(), 32) > LEVEL
     assert stats.chi2.sf(((z + 2**10 * 0.02) ** 2).sum(), 32) < LEVEL

@@ -1,0 +1,1 @@
+"""Benchmarks: jaxinit next to jax.nn.initializers and the limit, in one run."""

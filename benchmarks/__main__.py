@@ -1,0 +1,117 @@
+"""python -m benchmarks [--quick] [--json FILE]: the first suite, a few minutes, one table each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from . import tensors
+from .programs import take_turns
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "device": str(jax.devices()[0].device_kind),
+        "cpus": os.cpu_count(),
+    }
+
+
+def show(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """One table."""
+    table = Table(title=title, title_justify="left")
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row))
+    Console(width=100).print(table)
+
+
+def run_tensors(quick: bool) -> list[dict[str, Any]]:
+    """Rates of large arrays."""
+    power = 20 if quick else 26
+    rows = tensors.run(power, blocks=1 if quick else 4)
+    show(
+        f"2^{power} elements, million elements a second",
+        ("scheme", "dtype", "jaxinit", "jax.nn", "ratio", "fill", "share of fill"),
+        ((r.scheme, r.dtype, r.ours, r.theirs, r.ratio, r.fill, r.share) for r in rows),
+    )
+    return [{**row._asdict(), "ratio": row.ratio, "share": row.share} for row in rows]
+
+
+def run_compiling(quick: bool) -> list[dict[str, Any]]:
+    """One monolithic jit(model.init)."""
+    rows = []
+    for layers in (1,) if quick else (8, 32):
+        contenders: list[tuple[object, ...]] = [(layers, "jaxinit"), (layers, "jax")]
+        ours, theirs = take_turns("compiling", contenders, 1 if quick else 3)
+        rows.append({"leaves": int(ours["leaves"]), "jaxinit": ours, "jax": theirs})
+    show(
+        "jit(model.init), trace + lower + compile",
+        ("leaves", "jaxinit s", "jax.nn s", "ratio", "CPU-s ratio", "temp MiB", "jax.nn MiB"),
+        (
+            (
+                row["leaves"],
+                row["jaxinit"]["seconds"],
+                row["jax"]["seconds"],
+                row["jaxinit"]["seconds"] / row["jax"]["seconds"],
+                row["jaxinit"]["cpu_seconds"] / row["jax"]["cpu_seconds"],
+                row["jaxinit"]["temporaries_mib"],
+                row["jax"]["temporaries_mib"],
+            )
+            for row in rows
+        ),
+    )
+    return rows
+
+
+def run_footprint(quick: bool) -> dict[str, float]:
+    """First calls, memory, import time."""
+    figures = {}
+    for scheme, dtype in (
+        ("he_uniform", "float32"),
+        ("he_normal", "bfloat16"),
+        ("normal", "float32"),
+    ):
+        (found,) = take_turns("first_call", [(scheme, dtype)], 1)
+        figures[f"first call of a new shape, {scheme} {dtype}, s"] = found["seconds"]
+    if not quick:
+        for dtype in ("float32", "bfloat16"):
+            (found,) = take_turns("memory", [(dtype,)], 1)
+            figures[f"peak RSS of a 2 GiB draw / output, {dtype}"] = found["peak_over_output"]
+    ours, theirs = take_turns("importing", [("jaxinit",), ("jax",)], 1 if quick else 7)
+    figures["import jaxinit / import jax"] = ours["seconds"] / theirs["seconds"]
+    show("Footprint", ("what", "figure"), figures.items())
+    return figures
+
+
+def main() -> None:
+    """Run the suite."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
+    parser.add_argument("--json", help="write the figures here too")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    figures = {
+        "machine": machine(),
+        "tensors": run_tensors(quick),
+        "compiling": run_compiling(quick),
+        "footprint": run_footprint(quick),
+    }
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(figures, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
