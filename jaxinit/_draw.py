@@ -75,6 +75,7 @@ def _draw(key: jax.Array, scale: jax.Array, spec: _Spec) -> jax.Array:
     tags = (WEIGHTS_TAG, LOW_TAG) if spec.double else (WEIGHTS_TAG,)
     keys = tuple(_stream.stream_key(key, tag) for tag in tags)
 
+    @jax.jit  # traced once for both platforms
     def kernel(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
         words = _words(keys, placement, spec.complex)
         if spec.law is None:
@@ -83,7 +84,7 @@ def _draw(key: jax.Array, scale: jax.Array, spec: _Spec) -> jax.Array:
         return _cast([part * scale for part in parts], spec.dtype)
 
     view = lax.platform_dependent(
-        keys, scale, cpu=lambda *args: _apart(kernel, placement, *args), default=kernel
+        keys, scale, cpu=partial(_apart, kernel, placement, spec.dtype), default=kernel
     )
     return placement.finish(view, spec.shape)
 
@@ -95,6 +96,7 @@ _eager = jax.jit(_draw, static_argnums=2, compiler_options=_CPU_OPTIONS)
 def _apart(
     kernel: Callable[..., jax.Array],
     placement: _Placement,
+    dtype: np.dtype,
     keys: tuple[Pair, ...],
     scale: jax.Array,
 ) -> jax.Array:
@@ -106,11 +108,10 @@ def _apart(
     across a conditional. A word has at most 32 bits set, so the other branch is never taken.
     """
     (first, _), *_ = keys
-    result = jax.eval_shape(kernel, keys, scale)
 
     def never(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
-        word = lax.convert_element_type(keys[0][0], result.dtype)
-        return lax.broadcast_in_dim(word, result.shape, (), out_sharding=placement.explicit)
+        word = lax.convert_element_type(keys[0][0], dtype)
+        return lax.broadcast_in_dim(word, placement.view, (), out_sharding=placement.explicit)
 
     return lax.cond(lax.population_count(first) <= np.uint32(32), kernel, never, keys, scale)
 

@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -76,3 +77,19 @@ def test_docstring_examples_run(name):
 def test_public_names_are_documented():
     for name in jaxinit.__all__:
         assert (getattr(jaxinit, name).__doc__ or "").strip(), name
+
+
+def test_the_readme_example_runs():
+    readme = (HOUSE.parent / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert names["w"].shape == (784, 256)
+
+
+def test_the_readme_starts_with_its_two_commands():
+    readme = (HOUSE.parent / "README.md").read_text()
+    first, second = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)[:2]
+    assert first.strip().endswith("examples/gpt2.py")
+    assert "pytest" in second
+    assert first.count("\n") == second.count("\n") == 1
