@@ -67,13 +67,18 @@ def draw(
     rounded = (np.float64 if spec.double else np.float32)(scale)
     compiled = _traced if _is_tracing() else _eager
     with _mesh_of(out_sharding):
-        return compiled(key, rounded, spec)
+        return compiled(_keys(key, spec.double), rounded, spec)
 
 
-def _draw(key: jax.Array, scale: jax.Array, spec: _Spec) -> jax.Array:
+@partial(jax.jit, static_argnums=1)
+def _keys(key: jax.Array, double: bool) -> tuple[Pair, ...]:
+    """The stream's keys; apart from the draw, so that a new shape does not compile them again."""
+    tags = (WEIGHTS_TAG, LOW_TAG) if double else (WEIGHTS_TAG,)
+    return tuple(_stream.stream_key(key, tag) for tag in tags)
+
+
+def _draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.Array:
     placement = _placement(spec)
-    tags = (WEIGHTS_TAG, LOW_TAG) if spec.double else (WEIGHTS_TAG,)
-    keys = tuple(_stream.stream_key(key, tag) for tag in tags)
 
     @jax.jit  # traced once for both platforms
     def kernel(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
