@@ -215,10 +215,10 @@ def fill(
 def _fill(
     value: jax.Array, shape: tuple[int, ...], dtype: np.dtype, out_sharding: Sharding
 ) -> jax.Array:
-    named = _named(out_sharding)
+    named, full = _named(out_sharding), jnp.full(shape, value, dtype)
     if _explicit(named):
-        return jnp.full(shape, value, dtype, out_sharding=named.spec)
-    return lax.with_sharding_constraint(jnp.full(shape, value, dtype), named)
+        return jax.sharding.reshard(full, named.spec)
+    return lax.with_sharding_constraint(full, named)
 
 
 def _is_tracing() -> bool:

@@ -15,14 +15,25 @@ KNOWN_ANSWERS = [
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
     ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
 ]
+
+
+def known_to_jax(implementation):
+    """JAX 0.10.0 has three of the six."""
+    try:
+        return bool(jax.random.key(0, impl=implementation).size)
+    except ValueError:
+        return False
+
+
 IMPLEMENTATIONS = [
-    "threefry2x32",
-    "threefry4x32",
-    "philox2x32",
-    "philox4x32",
-    "rbg",
-    "unsafe_rbg",
+    name
+    for name in ("threefry2x32", "threefry4x32", "philox2x32", "philox4x32", "rbg", "unsafe_rbg")
+    if known_to_jax(name)
 ]
+
+
+def test_the_kinds_of_key_under_test():
+    assert {"threefry2x32", "rbg", "unsafe_rbg"} <= set(IMPLEMENTATIONS)
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
