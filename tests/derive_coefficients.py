@@ -50,7 +50,7 @@ def remez(spec: Spec, rounds: int = 12) -> tuple[mp.mpf, list[mp.mpf]]:
         solution = mp.lu_solve(system, mp.ones(n, 1))
         coefficients, level = list(solution[: n - 1]), abs(solution[n - 1])
         errors = [
-            mp.polyval(coefficients[::-1], x - center) / value - 1
+            _polynomial(coefficients, x - center) / value - 1
             for x, value in zip(grid, values, strict=True)
         ]
         worst, extremes = max(map(abs, errors)), _extremes(errors, n)
@@ -58,6 +58,13 @@ def remez(spec: Spec, rounds: int = 12) -> tuple[mp.mpf, list[mp.mpf]]:
             break
         nodes = [grid[k] for k in extremes]
     return worst, coefficients
+
+
+def _polynomial(coefficients: list[mp.mpf], x: mp.mpf) -> mp.mpf:
+    total = mp.mpf(0)
+    for coefficient in reversed(coefficients):
+        total = total * x + coefficient
+    return total
 
 
 def _extremes(errors: list[mp.mpf], count: int) -> list[int]:
