@@ -16,7 +16,7 @@ import pytest
 from table import DTYPES, IDS, RANDOM, RANDOM_IDS, ROWS, SHAPES, WIDE_DTYPES, key_data, raw
 
 import jaxinit
-from jaxinit import initializers
+from jaxinit import _draw, initializers
 
 KEY = jax.random.key(11)
 GOLDEN = pathlib.Path(__file__).parent / "golden.json"
@@ -98,6 +98,14 @@ def test_a_narrow_dtype_is_float32_rounded_once(row, dtype):
     assert raw(row.function(KEY, (64, 34), dtype)) == raw(
         row.function(KEY, (64, 34), "float32").astype(dtype)
     )
+
+
+def test_rounding_to_bfloat16_is_to_nearest_even():
+    low = np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)
+    high = np.arange(0x80, 0x7F00, dtype=np.uint32)[:, None] << 16  # normal, to below the largest
+    x = np.concatenate([(high | low).reshape(-1), (high | low | 0x80000000).reshape(-1)])
+    x = x.view(np.float32)
+    assert raw(_draw._cast([jnp.asarray(x)], jnp.dtype("bfloat16"))) == raw(x.astype(jnp.bfloat16))
 
 
 def test_dtype_as_type_string_none_and_factory_default():
