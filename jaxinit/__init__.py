@@ -24,6 +24,8 @@ from ._functions import (
     xavier_uniform,
     zeros,
 )
+from ._plan import Plan, materialize, plan
+from ._tree import tree_init
 from .initializers import Initializer
 
 __version__ = "0.1.0"
@@ -32,6 +34,7 @@ __all__ = [
     "Fans",
     "Initializer",
     "Layout",
+    "Plan",
     "Recommendation",
     "bits",
     "constant",
@@ -47,9 +50,12 @@ __all__ = [
     "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "materialize",
     "normal",
     "ones",
+    "plan",
     "recommend",
+    "tree_init",
     "truncated_normal",
     "uniform",
     "variance_scaling",

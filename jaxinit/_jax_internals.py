@@ -1,0 +1,204 @@
+"""What is known of JAX's own equations: the one file that depends on more than JAX's public API.
+
+The names of equations' parameters are no contract of JAX. They are read here and nowhere else, and
+``tests/test_plan_internals.py`` says which one moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax.extend import core
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, primitives
+from jax.interpreters.partial_eval import DynamicJaxprTracer
+
+Evaluate = Callable[..., list[Any]]
+
+# Calls that only wrap a computation: primitive -> the parameter that holds it.
+_WRAPPERS = {
+    primitives.jit_p: "jaxpr",
+    primitives.closed_call_p: "call_jaxpr",
+    primitives.remat_p: "jaxpr",
+    primitives.custom_jvp_call_p: "call_jaxpr",
+    primitives.custom_vjp_call_p: "call_jaxpr",
+}
+PLATFORM_INDEX = "platform_index"  # the primitive behind lax.platform_dependent
+RANDOM_BITS = primitives.random_bits_p
+THREEFRY = primitives.threefry2x32_p
+
+
+_brief: ContextVar[bool] = ContextVar("brief", default=False)
+
+
+@contextmanager
+def brief_tracers() -> Iterator[None]:
+    """Within it, a tracer's error does not say where the tracer came from.
+
+    JAX builds that text even for ``getattr(tracer, "sharding", None)``, which flax.nnx asks of
+    every key it draws, and walks all equations so far to do it: quadratic in the depth of a model.
+    """
+    tracer: Any = DynamicJaxprTracer
+    if (origin := getattr(tracer, "_origin_msg", None)) and not hasattr(origin, "full"):
+
+        def message(self: Any) -> str:
+            return "" if _brief.get() else origin(self)
+
+        message.full = origin  # type: ignore[attr-defined]
+        tracer._origin_msg = message
+    token = _brief.set(True)
+    try:
+        yield
+    finally:
+        _brief.reset(token)
+
+
+def closed(jaxpr: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
+    """The jaxpr with its constants; an open one has none."""
+    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
+
+
+def wrapped(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """The computation that the equation only wraps, if it does.
+
+    A jitted function of one result that chooses by platform stays whole: it is a kernel made to be
+    compiled as it stands, as jaxinit's own draws are.
+    """
+    name = _WRAPPERS.get(eqn.primitive)
+    if name is None:
+        return None
+    body = closed(eqn.params[name])
+    chooses = any(inner.primitive.name == PLATFORM_INDEX for inner in body.jaxpr.eqns)
+    return None if chooses and len(eqn.outvars) == 1 else body
+
+
+def is_kernel(primitive: core.Primitive) -> bool:
+    """Whether an operation that was kept is a wrapper, hence a kernel kept whole."""
+    return primitive in _WRAPPERS
+
+
+class Control(NamedTuple):
+    """A loop or a branch, as its parts.
+
+    The inputs of every body are, of the equation's inputs, those at ``reads[body]``. Output ``i``
+    of the equation is output ``i`` of body 0 (and of every other body, of a branch). In a loop it
+    is next handed to input ``carried[i]`` of the equation. ``always`` are inputs, and ``tests`` is
+    the body, that are needed whatever the outputs.
+    """
+
+    bodies: tuple[ClosedJaxpr, ...]
+    reads: tuple[tuple[int, ...], ...]
+    carried: Mapping[int, int]
+    always: tuple[int, ...]
+    tests: int | None
+    options: Mapping[str, Any]
+
+
+def control(eqn: JaxprEqn) -> Control | None:
+    """The parts of a loop or a branch; None for anything else."""
+    params, inputs = eqn.params, range(len(eqn.invars))
+    if eqn.primitive is primitives.scan_p:
+        start, carry = params["num_consts"], params["num_carry"]
+        options = {name: params[name] for name in ("length", "reverse", "unroll")}
+        carried = {i: start + i for i in range(carry)}
+        options |= {"first_scanned": start + carry}
+        return Control((closed(params["jaxpr"]),), (tuple(inputs),), carried, (), None, options)
+    if eqn.primitive is primitives.while_p:
+        tested, start = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        bodies = closed(params["body_jaxpr"]), closed(params["cond_jaxpr"])
+        carry = tuple(inputs[start:])
+        reads = tuple(inputs[tested:start]) + carry, tuple(inputs[:tested]) + carry
+        return Control(bodies, reads, dict(enumerate(carry)), (), 1, {})
+    if eqn.primitive is primitives.cond_p and _plain_branch(eqn):
+        bodies = tuple(closed(branch) for branch in params["branches"])
+        return Control(bodies, (tuple(inputs[1:]),) * len(bodies), {}, (0,), None, {})
+    return None
+
+
+def _plain_branch(eqn: JaxprEqn) -> bool:
+    """Whether the branch is chosen by a value, not by the platform."""
+    return eqn.params.get("branches_platforms") is None
+
+
+def run_control(
+    primitive: core.Primitive,
+    options: Mapping[str, Any],
+    bodies: Sequence[Callable[[Mapping[int, Any]], list[Any]]],
+    inputs: Mapping[int, Any],
+    carried: Mapping[int, int],
+    outputs: Sequence[int],
+) -> list[Any]:
+    """Trace a loop or a branch again, over the inputs and outputs that are left of it.
+
+    ``inputs`` maps the original equation's input positions to values; each body takes such a map
+    and gives the values of ``outputs``.
+    """
+    looped = [i for i in outputs if i in carried]
+    names = [carried[i] for i in looped]
+    fixed = {i: x for i, x in inputs.items() if i not in names}
+    start = [inputs[name] for name in names]
+    if primitive is primitives.scan_p:
+        scanned = {i: x for i, x in fixed.items() if i >= options["first_scanned"]}
+        constant = {i: x for i, x in fixed.items() if i < options["first_scanned"]}
+
+        def step(carry: list[Any], x: dict[int, Any]) -> tuple[list[Any], list[Any]]:
+            found = bodies[0](constant | dict(zip(names, carry, strict=True)) | x)
+            return found[: len(looped)], found[len(looped) :]
+
+        rest = {name: options[name] for name in ("length", "reverse", "unroll")}
+        carry, stacked = lax.scan(step, start, scanned, **rest)
+        return [*carry, *stacked]
+    if primitive is primitives.while_p:
+
+        def state(carry: list[Any]) -> dict[int, Any]:
+            return fixed | dict(zip(names, carry, strict=True))
+
+        return lax.while_loop(
+            lambda carry: bodies[1](state(carry))[0], lambda carry: bodies[0](state(carry)), start
+        )
+    index = inputs[0]
+    return lax.switch(index, [lambda given, body=body: body(given) for body in bodies], inputs)
+
+
+def context(eqn: JaxprEqn) -> Any:
+    """The settings under which the equation was recorded, as the kind of threefry."""
+    return eqn.ctx
+
+
+def bind(
+    primitive: core.Primitive, params: Mapping[str, Any], recorded: Any, args: Sequence[Any]
+) -> list[Any]:
+    """The operation itself, on arrays or tracers, under the settings recorded with it."""
+    with recorded.manager:
+        found = primitive.bind(*args, **primitive.get_bind_params(dict(params)))
+    return list(found) if primitive.multiple_results else [found]
+
+
+def is_key(aval: Any) -> bool:
+    """Whether the abstract value is of typed random keys."""
+    return jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key)
+
+
+def is_float(aval: Any) -> bool:
+    """Whether arithmetic on the abstract value rounds (tokens and the like count as such)."""
+    dtype = getattr(aval, "dtype", None)
+    return dtype is None or not (is_key(aval) or np.dtype(dtype).kind in "biu")
+
+
+class RandomBits(NamedTuple):
+    """A random_bits equation: bits of what width, in what shape, by JAX's partitionable way."""
+
+    width: int
+    shape: tuple[int, ...]
+    partitionable: bool
+
+
+def random_bits(params: Mapping[str, Any], recorded: Any) -> RandomBits:
+    """What the equation draws."""
+    shape, width = tuple(params["shape"]), params["bit_width"]
+    return RandomBits(width, shape, recorded.threefry_partitionable)

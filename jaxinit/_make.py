@@ -1,0 +1,133 @@
+"""Making single leaves of a plan: what they start from, and the compiled programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.core
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+from jax.sharding import PartitionSpec, Sharding
+
+from . import _jax_internals as internals
+from ._draw import CPU_OPTIONS
+from ._grouping import Group, Signature
+from ._slices import Value, evaluate, fused_bits
+
+if TYPE_CHECKING:
+    from ._plan import Plan
+
+LeafSharding = Sharding | PartitionSpec | None
+
+
+class Maker:
+    """Makes the leaves of one plan, each program compiled once for each placement."""
+
+    def __init__(self, plan: Plan, call: str) -> None:
+        _check_values(call, plan._arguments, plan._names)
+        self._plan = plan
+        self._where = {i: (g, n) for g in plan._groups for n, i in enumerate(g.leaves)}
+        self._compiled: dict[tuple[int, Any], Any] = {}
+
+    @cached_property
+    def _start(self) -> dict[Value, _Given]:
+        """The inputs, and the keys and integers that leaf programs start from."""
+        plan = self._plan
+        inputs = dict(zip(plan._program.inputs, plan._arguments, strict=True))
+        slots = {v: None for g in plan._groups for s in g.arguments for v in s.slots}
+        first = [value for value in slots if value.op is not None]
+        made = evaluate(first, inputs)
+        return dict(zip([*first, *inputs], map(_given, [*made, *inputs.values()]), strict=True))
+
+    def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
+        """One leaf, made alone."""
+        owner, n = self._where[index]
+        signature = owner.arguments[n]
+        args = [self._start[value] for value in signature.slots]
+        constants = [signature.lifted[i] for i in owner.lifted]
+        args += [_given(value.const, value.aval) for value in constants]
+        compiled = self._executable(index, owner, args, sharding)
+        return compiled(*(x.data for x in args))
+
+    def _executable(
+        self, index: int, owner: Group, args: Sequence[_Given], sharding: LeafSharding
+    ) -> Callable[..., jax.Array]:
+        at = self._plan.leaves[index].group, sharding
+        if at not in self._compiled:
+            self._compiled[at] = _compile(owner, args, sharding)
+        return self._compiled[at]
+
+    def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
+        """All leaves by one program, as the function stands."""
+        function = jaxpr_as_fun(self._plan._jaxpr)
+        return jax.jit(function, out_shardings=list(shardings))(*self._plan._arguments)
+
+
+def _compile(
+    owner: Group, args: Sequence[_Given], sharding: LeafSharding
+) -> Callable[..., jax.Array]:
+    """The group's program, compiled for its place."""
+    template: Signature = owner.template
+    values = (*template.slots, *(template.lifted[i] for i in owner.lifted))
+    cpu = _platform(sharding) == "cpu"
+
+    def leaf_program(*data: Any) -> jax.Array:
+        env = {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
+        (made,) = evaluate((owner.output,), env, fused_bits if cpu else None)
+        return made
+
+    options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if cpu else {}
+    lowered = jax.jit(leaf_program, out_shardings=sharding, **options).lower(
+        *(_struct(v, x.data) for v, x in zip(values, args, strict=True))
+    )
+    return lowered.compile()
+
+
+def _struct(value: Value, x: Any) -> Any:
+    """What to compile for: an array where it lies, or one of the value's own weak type."""
+    if isinstance(x, jax.Array):
+        return x
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=getattr(value.aval, "weak_type", False))
+
+
+class _Given(NamedTuple):
+    """An argument of a leaf's program: keys as their data, of which kind."""
+
+    data: Any
+    impl: Any = None
+
+    def typed(self, x: Any) -> Any:
+        """The keys of such data."""
+        return x if self.impl is None else jax.random.wrap_key_data(x, impl=self.impl)
+
+
+def _given(x: Any, aval: Any = None) -> _Given:
+    """The argument; keys and what is small as NumPy arrays, which any mesh and process takes."""
+    if not isinstance(x, jax.Array):
+        return _Given(np.asarray(x, aval and aval.dtype))
+    if internals.is_key(x):
+        return _Given(np.asarray(jax.random.key_data(x)), jax.random.key_impl(x))
+    return _Given(np.asarray(x) if x.size <= 1 else x)
+
+
+def _platform(sharding: LeafSharding) -> str:
+    if isinstance(sharding, Sharding):
+        return next(iter(sharding.device_set)).platform
+    return jax.default_backend()
+
+
+def _check_values(call: str, arguments: Sequence[Any], names: Sequence[str]) -> None:
+    for name, x in zip(names, arguments, strict=True):
+        if isinstance(x, jax.core.Tracer):
+            raise ValueError(
+                f"{call}: expected arrays with values; got {name} that is being traced. Call it "
+                f"outside jax.jit, which would make one program of all leaves again."
+            )
+        if not isinstance(x, jax.Array | np.ndarray | np.generic):
+            raise ValueError(
+                f"{call}: expected arrays with values; got {name} = a {type(x).__name__}, which "
+                f"has a shape only. Plan with the real argument, as jax.random.key(0)."
+            )

@@ -1,0 +1,397 @@
+"""The tree: plan what an init function makes, then make it leaf by leaf.
+
+One program serves all leaves that are made alike, so that compiling does not grow with the depth
+of a model. Nothing is asked of the model: any init function will do, with any initializers.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from . import _jax_internals as internals
+from ._grouping import Group, group
+from ._make import LeafSharding, Maker
+from ._slices import Builder, Program
+
+Tree = Any
+OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (path, shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One array of the tree: its path joined by "/", what it is, and the executable's index."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: Any
+    nbytes: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """One program: the indices of the leaves it makes, and how many operations it has."""
+
+    leaves: tuple[int, ...]
+    operations: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What surrounds the leaves: the tree's structure, and what in it is no array."""
+
+    structure: Any
+    aside: Mapping[int, Any]  # position in the tree -> what stands there
+
+    def tree(self, leaves: Iterable[Any]) -> Tree:
+        """The tree of these leaves."""
+        arrays = iter(leaves)
+        places = range(self.structure.num_leaves)
+        items = [self.aside[i] if i in self.aside else next(arrays) for i in places]
+        return jax.tree.unflatten(self.structure, items)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What an init function makes, and by which programs. ``print`` it for a table.
+
+    ``leaves`` and ``executables`` are data to work with; ``whole`` says why the function runs as
+    one program, where it does.
+    """
+
+    leaves: tuple[Leaf, ...]
+    executables: tuple[Executable, ...]
+    whole: str | None
+    _layout: _Layout
+    _jaxpr: ClosedJaxpr
+    _program: Program
+    _groups: tuple[Group, ...]
+    _arguments: tuple[Any, ...]
+    _names: tuple[str, ...]  # of the arguments
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all leaves."""
+        return sum(leaf.nbytes for leaf in self.leaves)
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan({len(self.leaves)} leaves, {len(self.executables)} executables, "
+            f"{_bytes(self.nbytes)})"
+        )
+
+    def __str__(self) -> str:
+        rows = [("path", "shape", "dtype", "bytes", "group")]
+        rows += [
+            (leaf.path, _shape(leaf.shape), str(leaf.dtype), _bytes(leaf.nbytes), str(leaf.group))
+            for leaf in self.leaves
+        ]
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [_line(row, widths) for row in rows]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        count = sum(math.prod(leaf.shape) for leaf in self.leaves)
+        lines.append(
+            f"{len(self.leaves)} leaves, {count:,} elements, {_bytes(self.nbytes)}, "
+            f"{len(self.executables)} executables"
+        )
+        return "\n".join(lines + ([f"runs whole: {self.whole}"] if self.whole else []))
+
+    def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
+        """Bytes of the leaves on each device, as ``shardings`` places them.
+
+        Takes what ``materialize`` takes. The devices of an abstract mesh, which a laptop can plan
+        for without having them, are numbered from 0.
+        """
+        total: dict[Any, int] = {}
+        resolved = self._shardings("Plan.memory", shardings)
+        for leaf, sharding in zip(self.leaves, resolved, strict=True):
+            held = leaf.nbytes
+            if sharding is not None and leaf.shape:
+                part = math.prod(sharding.shard_shape(leaf.shape))
+                held = part * (leaf.nbytes // max(math.prod(leaf.shape), 1))
+            for device in _devices(sharding):
+                total[device] = total.get(device, 0) + held
+        return total
+
+    def materialize(self, out_shardings: OutShardings = None, progress: bool = False) -> Tree:
+        """The tree, its leaves made one after another, each straight into its sharding.
+
+        Bit-identical to ``jax.jit(init_fn)(*args)``. ``out_shardings`` is a tree of shardings, a
+        prefix of one, one sharding, or a function of (path, shape); ``progress`` shows a bar.
+        Raises ValueError where the plan was made of ShapeDtypeStructs, which have no values.
+        """
+        return self._materialize("Plan.materialize", out_shardings, progress)
+
+    def _materialize(self, call: str, out_shardings: OutShardings, progress: bool) -> Tree:
+        shardings = self._shardings(call, out_shardings)
+        maker = Maker(self, call)
+        if self.whole:
+            return self._layout.tree(maker.whole(shardings))
+        with _bar(self, progress) as advance:
+            made = []
+            for i, sharding in enumerate(shardings):
+                made.append(maker.leaf(i, sharding))
+                advance(i, made)
+        return self._layout.tree(made)
+
+    def _shardings(self, call: str, given: OutShardings) -> list[Any]:
+        """The sharding of each leaf."""
+        if callable(given):
+            found = [given(leaf.path, leaf.shape) for leaf in self.leaves]
+        else:
+            found = self._prefix(call, given)
+        return [_checked(call, leaf, s) for leaf, s in zip(self.leaves, found, strict=True)]
+
+    def _prefix(self, call: str, given: OutShardings) -> list[LeafSharding]:
+        if given is None or isinstance(given, Sharding | PartitionSpec):
+            return [given] * len(self.leaves)
+        tree = self._layout.tree(range(len(self.leaves)))
+        try:
+            spread = jax.tree.broadcast(given, tree, is_leaf=_is_sharding)
+        except ValueError as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ValueError(
+                f"{call}: out_shardings must be the tree, a prefix of it, one sharding, or a "
+                f"function of (path, shape); got a {type(given).__name__} that does not fit "
+                f"({reason}). Start from jax.eval_shape of the init function."
+            ) from None
+        flat = jax.tree.leaves(spread, is_leaf=_is_sharding)
+        return [s for i, s in enumerate(flat) if i not in self._layout.aside]
+
+
+def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
+    """A plan of ``init_fn(*args, **kwargs)``; traces it, and allocates nothing.
+
+    Arguments are arrays or ShapeDtypeStructs; everything else (bool, int, str, None, a function)
+    is static. What the function returns may hold non-arrays, which are carried aside.
+
+    Raises TypeError where ``init_fn`` is no function.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> def init(key):
+    ...     return {"bias": jnp.zeros(4), "kernel": jax.nn.initializers.he_normal()(key, (8, 4))}
+    >>> print(plan(init, jax.random.key(0)))
+    path    shape  dtype    bytes  group
+    ------  -----  -------  -----  -----
+    bias    4      float32  16 B   0
+    kernel  8 x 4  float32  128 B  1
+    2 leaves, 36 elements, 144 B, 2 executables
+    """
+    return _plan("plan", init_fn, args, kwargs)
+
+
+def materialize(
+    init_fn: Callable[..., Tree],
+    *args: Any,
+    out_shardings: OutShardings = None,
+    progress: bool = False,
+    **kwargs: Any,
+) -> Tree:
+    """``init_fn(*args, **kwargs)``, bit-identical to ``jax.jit(init_fn)``, made leaf by leaf.
+
+    Compiles one program per distinct leaf, not per leaf. ``out_shardings`` and ``progress`` are
+    those of ``Plan.materialize``; a plan to look at first comes from ``plan``.
+
+    Raises TypeError where ``init_fn`` is no function, ValueError where an argument has no values
+    or a sharding does not fit.
+
+    >>> import jax
+    >>> init = jax.nn.initializers.he_normal()
+    >>> materialize(lambda key: init(key, (8, 4)), jax.random.key(0)).shape
+    (8, 4)
+    """
+    planned = _plan("materialize", init_fn, args, kwargs)
+    return planned._materialize("materialize", out_shardings, progress)
+
+
+def _plan(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
+    if not callable(init_fn):
+        raise TypeError(
+            f"{call}: expected an init function first, as model.init; got a "
+            f"{type(init_fn).__name__}. Write {call}(model.init, key, x)."
+        )
+    flat, structure = jax.tree_util.tree_flatten_with_path((args, kwargs))
+    items = [x for _, x in flat]
+    places = [i for i, x in enumerate(items) if _has_shape(x)]
+    found: list[tuple[Any, list[tuple[str, Any]]]] = []
+
+    def function(*arrays: Any) -> list[Any]:
+        given = list(items)
+        for i, array in zip(places, arrays, strict=True):
+            given[i] = array
+        positional, named = jax.tree.unflatten(structure, given)
+        result = init_fn(*positional, **named)
+        paths, out_structure = jax.tree_util.tree_flatten_with_path(result)
+        found.append((out_structure, [(_path(path), x) for path, x in paths]))
+        return [x for _, x in paths if _is_array(x)]
+
+    arguments = tuple(items[i] for i in places)
+    with _collector_off():
+        return _planned(function, arguments, found, tuple(_name(flat[i][0]) for i in places))
+
+
+def _planned(
+    function: Callable[..., list[Any]],
+    arguments: tuple[Any, ...],
+    found: list[tuple[Any, list[tuple[str, Any]]]],
+    names: tuple[str, ...],
+) -> Plan:
+    """The plan of a function of arrays alone, which adds what it returned to ``found``."""
+    jaxpr = _trace(function, arguments)
+    out_structure, outputs = found[-1]
+    layout = _Layout(out_structure, {i: x for i, (_, x) in enumerate(outputs) if not _is_array(x)})
+    paths = [path for path, x in outputs if _is_array(x)]
+    builder = Builder()
+    program = builder.program(jaxpr)
+    effects = builder.effects | set(jaxpr.effects)
+    whole = f"has effects ({', '.join(sorted(map(str, effects)))})" if effects else None
+    groups = () if whole else tuple(group(program.outputs, builder))
+    executables = tuple(Executable(g.leaves, g.template.size) for g in groups)
+    if whole:
+        executables = (Executable(tuple(range(len(paths))), len(jaxpr.jaxpr.eqns)),)
+    owner = {i: n for n, executable in enumerate(executables) for i in executable.leaves}
+    return Plan(
+        tuple(
+            _leaf(path, value.aval, owner[i])
+            for i, (path, value) in enumerate(zip(paths, program.outputs, strict=True))
+        ),
+        executables,
+        whole,
+        layout,
+        jaxpr,
+        program,
+        groups,
+        arguments,
+        names,
+    )
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Tracing makes many objects that stay; walking them again and again is a third of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _trace(function: Callable[..., Any], arguments: Sequence[Any]) -> ClosedJaxpr:
+    try:
+        with internals.brief_tracers():
+            return jax.make_jaxpr(function)(*arguments)
+    except Exception:
+        return jax.make_jaxpr(function)(*arguments)  # for the whole message
+
+
+def _leaf(path: str, aval: Any, owner: int) -> Leaf:
+    return Leaf(path, tuple(aval.shape), aval.dtype, aval.size * aval.dtype.itemsize, owner)
+
+
+def _has_shape(x: Any) -> bool:
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | np.generic | bool | int | float | complex)
+
+
+def _is_sharding(x: Any) -> bool:
+    return x is None or isinstance(x, Sharding | PartitionSpec)
+
+
+def _path(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _name(path: Any) -> str:
+    """The argument's name: args[1], kwargs['x']."""
+    head, *rest = path
+    return ("args" if head.idx == 0 else "kwargs") + jax.tree_util.keystr(tuple(rest))
+
+
+def _checked(call: str, leaf: Leaf, sharding: Any) -> Any:
+    """The sharding, once it is known to fit the leaf."""
+    if isinstance(sharding, PartitionSpec):
+        mesh = jax.sharding.get_mesh()
+        if mesh.empty:
+            raise ValueError(
+                f"{call}: out_shardings has {sharding} for {leaf.path!r}, which names axes of a "
+                f"mesh, and none is set. Pass a NamedSharding, or enter jax.set_mesh(mesh)."
+            )
+        sharding = NamedSharding(mesh, sharding)
+    if sharding is None:
+        return None
+    if not isinstance(sharding, Sharding):
+        raise TypeError(
+            f"{call}: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
+            f"got a {type(sharding).__name__} for {leaf.path!r}."
+        )
+    try:
+        sharding.shard_shape(leaf.shape)
+    except ValueError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"{call}: out_shardings does not fit {leaf.path!r} of shape {leaf.shape}: {reason}. "
+            f"Replicate the axis, or shard one that divides."
+        ) from None
+    return sharding
+
+
+def _devices(sharding: Any) -> Iterable[Any]:
+    """The devices that hold a leaf."""
+    if sharding is None:
+        return jax.devices()[:1]
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        return range(sharding.mesh.size)
+    return sharding.device_set
+
+
+@contextmanager
+def _bar(plan: Plan, progress: bool) -> Iterator[Callable[[int, list[jax.Array]], None]]:
+    """What to call after each leaf: shows how far it is, and keeps the next from running ahead."""
+    if not progress:
+        yield lambda i, made: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TimeRemainingColumn()) as bar:
+        task = bar.add_task("making leaves", total=plan.nbytes)
+
+        def advance(i: int, made: list[jax.Array]) -> None:
+            made[-1].block_until_ready()
+            bar.update(task, advance=plan.leaves[i].nbytes, description=plan.leaves[i].path)
+
+        yield advance
+
+
+def _bytes(count: int) -> str:
+    """A count of bytes as a person reads it."""
+    size, units = float(count), ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in units:
+        if size < 1024 or unit == units[-1]:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "scalar"
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

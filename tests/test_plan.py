@@ -1,0 +1,292 @@
+"""Plans: the same bits as jit(init), one program per distinct leaf, errors, shardings."""
+
+import functools
+import math
+import subprocess
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import models
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxinit
+from jaxinit import materialize, plan
+
+KEY = jax.random.key(0)
+CASES = {
+    **models.MODELS,
+    "linen with jaxinit": functools.partial(
+        models.linen_transformer, kernel_init=jaxinit.he_normal
+    ),
+    "linen with bfloat16 factories": functools.partial(
+        models.linen_transformer, kernel_init=jaxinit.initializers.normal(dtype="bfloat16")
+    ),
+}
+
+
+def bits(leaf):
+    if not hasattr(leaf, "dtype"):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return str(leaf.dtype), leaf.shape, np.asarray(leaf).tobytes()
+
+
+def assert_same(got, expected):
+    """Structure and bits."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    assert list(map(bits, jax.tree.leaves(got))) == list(map(bits, jax.tree.leaves(expected)))
+
+
+def arrays(tree):
+    """The bits of the arrays, where functions among the leaves keep structures from comparing."""
+    return [bits(leaf) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bits_of_jit(name):
+    case = CASES[name]()
+    jit = eqx.filter_jit if name == "equinox_mlp" else jax.jit
+    expected = arrays(jit(case.init)(*case.args))
+    assert arrays(materialize(case.init, *case.args)) == expected
+    if name not in ("equinox_mlp", "train_state"):  # functions among what these return
+        for wrapper in (jax.jit, jax.checkpoint):
+            assert arrays(materialize(wrapper(case.init), *case.args)) == expected
+        tree = jax.tree.structure(jax.eval_shape(case.init, *case.args))
+        assert jax.tree.structure(materialize(case.init, *case.args)) == tree
+
+
+def test_the_comparison_has_power():
+    case = models.linen_transformer()
+    other = models.linen_transformer(kernel_init=jaxinit.he_normal)
+    assert arrays(materialize(case.init, *case.args)) != arrays(jax.jit(other.init)(*other.args))
+
+
+@pytest.mark.parametrize("model", [models.linen_transformer, models.nnx_transformer])
+def test_executables_do_not_grow_with_depth(model):
+    counts = []
+    for layers in (2, 9):
+        case = model(layers=layers)
+        planned = plan(case.init, *case.args)
+        assert len(planned.leaves) == 9 * layers + 3
+        counts.append(len(planned.executables))
+        assert sorted(i for e in planned.executables for i in e.leaves) == list(
+            range(len(planned.leaves))
+        )
+    # embedding, norm, three shapes of kernel, head
+    assert counts == [6, 6]
+
+
+def test_leaves_that_differ_only_in_a_captured_array():
+    a, b = np.arange(2000.0, dtype=np.float32), np.arange(2000.0, dtype=np.float32)
+    b[1000] = -1.0  # two arrays that print alike
+
+    def init(key):
+        return {"a": jnp.asarray(a) * 1.5, "b": jnp.asarray(b) * 1.5, "c": jnp.asarray(a) * 1.5}
+
+    assert repr(a) == repr(b)
+    assert_same(materialize(init, KEY), jax.jit(init)(KEY))
+
+
+def test_many_kinds_of_leaf():
+    def init(key, x, n, flag=False):
+        kernel = jax.nn.initializers.normal()(key, (n, 4))
+        return {
+            "tied": (kernel, kernel),
+            "forward": jnp.tanh(x @ kernel).mean(0),
+            "count": jnp.arange(n),
+            "step": jnp.int32(3),
+            "key": jax.random.fold_in(key, 7),
+            "flag": jnp.array(flag),
+            "none": None,
+            "branch": jax.lax.cond(x[0, 0] > 0, lambda: kernel + 1, lambda: kernel),
+            "loop": jax.lax.fori_loop(0, 3, lambda i, c: c * 1.1 + i, kernel),
+            "empty": jnp.zeros((0, 3)),
+        }
+
+    args = KEY, jnp.ones((2, 6)), 6
+    expected = jax.jit(init, static_argnums=2, static_argnames="flag")(*args, flag=True)
+    assert_same(materialize(init, *args, flag=True), expected)
+
+
+def test_effects_run_whole_and_say_so():
+    def init(key):
+        jax.debug.print("made")
+        return jax.random.normal(key, (3,)), jnp.zeros(2)
+
+    planned = plan(init, KEY)
+    assert "effects" in planned.whole
+    assert "runs whole" in str(planned)
+    assert_same(planned.materialize(), jax.jit(init)(KEY))
+
+
+def test_a_plan_allocates_nothing_and_is_a_table():
+    def init(key):
+        return {"w": jax.random.normal(key, (2**20, 2**18)), "b": jnp.zeros(2**18)}
+
+    planned = plan(init, KEY)
+    assert planned.nbytes == 4 * (2**38 + 2**18)
+    first, second = planned.leaves
+    assert (second.path, second.shape, second.dtype) == ("w", (2**20, 2**18), jnp.float32)
+    table = str(planned)
+    for word in ("path", "shape", "dtype", "bytes", "group", "1 TiB", "2 leaves", "2 executables"):
+        assert word in table
+    assert repr(planned) == "Plan(2 leaves, 2 executables, 1 TiB)"
+    assert first.path == "b"
+
+
+def test_memory_on_an_abstract_mesh():
+    def init(key):
+        return {"w": jax.random.normal(key, (2**16, 2**12)), "b": jnp.zeros(2**12)}
+
+    mesh = AbstractMesh((256,), ("d",))
+    shardings = {"w": NamedSharding(mesh, P("d")), "b": NamedSharding(mesh, P())}
+    held = plan(init, KEY).memory(shardings)
+    assert len(held) == 256
+    assert set(held.values()) == {4 * (2**28 // 256 + 2**12)}
+
+
+def test_memory_counts_each_device():
+    planned = plan(lambda key: jnp.zeros((8, 4)), KEY)
+    assert sum(planned.memory().values()) == 128
+
+
+MESH_TYPES = (AxisType.Auto,) * 2
+
+
+def test_out_shardings_as_tree_prefix_one_and_function():
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=MESH_TYPES)
+    both, rows, none = (NamedSharding(mesh, spec) for spec in (P("d", "m"), P("d"), P()))
+
+    def init(key):
+        kernel = jax.nn.initializers.he_normal()(key, (8, 4))
+        return {"layer": {"bias": jnp.zeros(8), "kernel": kernel}, "scale": jnp.ones(8)}
+
+    expected = jax.jit(init)(KEY)
+    ways = {
+        "tree": {"layer": {"bias": rows, "kernel": both}, "scale": none},
+        "function": lambda path, shape: (
+            both if path == "layer/kernel" else rows if path == "layer/bias" else none
+        ),
+    }
+    for given in ways.values():
+        made = materialize(init, KEY, out_shardings=given)
+        assert_same(made, expected)
+        assert made["layer"]["kernel"].sharding == both
+        assert made["layer"]["bias"].sharding == rows
+    made = materialize(init, KEY, out_shardings={"layer": rows, "scale": None})
+    assert_same(made, expected)
+    assert made["layer"]["kernel"].sharding == rows
+    assert_same(materialize(init, KEY, out_shardings=none), expected)
+    with jax.set_mesh(mesh):
+        assert materialize(init, KEY, out_shardings=P("d"))["scale"].sharding == rows
+
+
+def test_sharded_bits_of_whole_models():
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=MESH_TYPES)
+
+    def place(path, shape):
+        fits = shape and shape[0] % 4 == 0
+        return NamedSharding(mesh, P("d") if fits else P())
+
+    for model in (models.linen_transformer, models.nnx_transformer):
+        case = model()
+        expected = arrays(jax.jit(case.init)(*case.args))
+        assert arrays(materialize(case.init, *case.args, out_shardings=place)) == expected
+
+
+def test_progress_shows_a_bar(capsys):
+    case = models.linen_transformer()
+    made = materialize(case.init, *case.args, progress=True)
+    assert arrays(made) == arrays(jax.jit(case.init)(*case.args))
+    assert "B" in capsys.readouterr().out
+
+
+def test_nnx_module_from_its_plan():
+    case = models.nnx_transformer()
+    module = nnx.merge(*materialize(case.init, *case.args))
+    assert isinstance(module, models.NnxTransformer)
+
+
+def test_time_is_flat_in_leaves_by_operations_not_clock():
+    """What is compiled does not grow: the operations of all executables, at two depths."""
+    sizes = []
+    for layers in (2, 20):
+        case = models.linen_transformer(layers=layers)
+        planned = plan(case.init, *case.args)
+        sizes.append(sum(executable.operations for executable in planned.executables))
+    assert sizes[0] == sizes[1]
+
+
+MISFIT = {"out_shardings": {"wrong": None}}
+ERRORS = [
+    (
+        lambda: plan(3),
+        TypeError,
+        r"^plan: expected an init function first, as model\.init; got a int\.",
+    ),
+    (lambda: materialize("x", KEY), TypeError, r"^materialize: expected an init function first"),
+    (
+        lambda: materialize(jnp.zeros_like, jax.ShapeDtypeStruct((3,), "float32")),
+        ValueError,
+        r"^materialize: expected arrays with values; got args\[0\] = a ShapeDtypeStruct",
+    ),
+    (
+        lambda: materialize(lambda k: {"a": k}, KEY, **MISFIT),
+        ValueError,
+        r"^materialize: out_shardings must be the tree, a prefix of it",
+    ),
+    (
+        lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=P("d")),
+        ValueError,
+        r"for 'a', which names axes of a mesh, and none is set",
+    ),
+    (
+        lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=lambda p, s: 3),
+        TypeError,
+        r"^materialize: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; got "
+        r"a int for 'a'",
+    ),
+    (
+        lambda: jax.jit(lambda k: materialize(jax.random.normal, k))(KEY),
+        ValueError,
+        r"that is being traced\. Call it outside jax\.jit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=range(len(ERRORS)))
+def test_errors(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_a_sharding_that_does_not_divide():
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    text = r"^materialize: out_shardings does not fit 'a' of shape \(6,\): .* Replicate the axis"
+    with pytest.raises(ValueError, match=text):
+        materialize(lambda k: {"a": jnp.zeros(6)}, KEY, out_shardings=NamedSharding(mesh, P("d")))
+
+
+def test_peak_memory_is_that_of_the_parameters():
+    """In a process of its own: a tree of 256 MiB in leaves of 16 MiB."""
+    code = """
+import jax, jax.numpy as jnp, jaxinit
+def status(field):
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field)) * 1024
+def init(key, n):
+    return [jax.nn.initializers.he_normal()(k, (2048, 2048)) for k in jax.random.split(key, n)]
+jax.block_until_ready(jaxinit.materialize(init, jax.random.key(0), 1))
+before = status("VmRSS")
+made = jax.block_until_ready(jaxinit.materialize(init, jax.random.key(0), 16))
+print((status("VmHWM") - before) / sum(x.nbytes for x in made))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 1.15
+    assert not math.isnan(float(done.stdout))

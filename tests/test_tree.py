@@ -1,0 +1,144 @@
+"""tree_init: keys from paths, rules, what is missing, errors that list all."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from table import raw
+
+import jaxinit
+from jaxinit import _tree, tree_init
+
+KEY = jax.random.key(3)
+
+
+def struct(*shape, dtype="float32", sharding=None):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+def shapes(layers=2):
+    layer = {"kernel": struct(4, 6), "bias": struct(6)}
+    return {"embed": struct(10, 4), "layers": [dict(layer) for _ in range(layers)]}
+
+
+RULES = [("bias$", jaxinit.zeros), ("kernel$", jaxinit.he_normal), ("embed", jaxinit.normal)]
+
+
+def test_first_matching_rule_makes_the_leaf():
+    params = tree_init(KEY, shapes(), RULES)
+    assert jax.tree.structure(params) == jax.tree.structure(shapes())
+    assert (params["layers"][0]["bias"] == 0).all()
+    assert params["layers"][1]["kernel"].shape == (4, 6)
+    shadowed = tree_init(KEY, shapes(), [("embed", jaxinit.ones), (".*", jaxinit.zeros)])
+    assert (shadowed["embed"] == 1).all()
+    assert (shadowed["layers"][0]["kernel"] == 0).all()
+
+
+def test_the_key_is_folded_from_the_path():
+    params = tree_init(KEY, shapes(), RULES)
+    value = _tree.path_hash(("layers", "0", "kernel"))
+    folded = jax.random.fold_in(jax.random.fold_in(KEY, value >> 32), value & 0xFFFFFFFF)
+    expected = jaxinit.he_normal(folded, (4, 6), "float32")
+    assert raw(params["layers"][0]["kernel"]) == raw(expected)
+    # a promise: these 64 bits are part of which weights a key gives
+    assert hex(value) == GOLDEN_HASH
+
+
+GOLDEN_HASH = "0x38f49e4440e4320a"
+
+
+def test_adding_a_layer_changes_no_other_leaf():
+    small, large = (tree_init(KEY, shapes(n), RULES) for n in (2, 5))
+    for i in range(2):
+        assert raw(small["layers"][i]["kernel"]) == raw(large["layers"][i]["kernel"])
+    assert raw(small["embed"]) == raw(large["embed"])
+    kernels = [raw(layer["kernel"]) for layer in large["layers"]]
+    assert len(set(kernels)) == 5
+
+
+def test_separators_cannot_be_forged():
+    paths = [("ab", "c"), ("a", "bc"), ("abc",), ("a/b", "c"), ("a", "b/c"), ("a", "b", "c"), ()]
+    assert len({_tree.path_hash(path) for path in paths}) == len(paths)
+
+
+def test_rules_as_a_function_and_any_initializer():
+    def rule(path, leaf):
+        return jaxinit.ones if len(leaf.shape) == 1 else jax.nn.initializers.lecun_normal()
+
+    params = tree_init(KEY, shapes(), rule)
+    assert (params["layers"][0]["bias"] == 1).all()
+    assert params["embed"].std() > 0
+
+
+def test_raw_keys_and_arrays_as_shapes():
+    concrete = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes())
+    typed = tree_init(KEY, shapes(), RULES)
+    untyped = tree_init(jax.random.key_data(KEY), concrete, RULES)
+    assert all(map(np.array_equal, jax.tree.leaves(typed), jax.tree.leaves(untyped)))
+    under_jit = jax.jit(lambda key: tree_init(key, concrete, RULES))(KEY)
+    assert all(map(np.array_equal, jax.tree.leaves(typed), jax.tree.leaves(under_jit)))
+
+
+def test_only_missing_leaves_the_others_alone():
+    full = tree_init(KEY, shapes(), RULES)
+    mine = jnp.full((4, 6), 7.0)
+    part = {"embed": None, "layers": [{"kernel": mine}]}
+    params = tree_init(KEY, shapes(), RULES, only_missing=part)
+    assert params["layers"][0]["kernel"] is mine
+    assert raw(params["embed"]) == raw(full["embed"])
+    assert raw(params["layers"][1]["kernel"]) == raw(full["layers"][1]["kernel"])
+
+
+def test_shardings_of_the_structs():
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, P("d", "m"))
+    tree = {"a": struct(8, 8, sharding=sharding), "b": struct(8, 8)}
+    params = tree_init(KEY, tree, [(".", jaxinit.he_normal)])
+    assert params["a"].sharding == sharding
+    plain = tree_init(KEY, {"a": struct(8, 8), "b": struct(8, 8)}, [(".", jaxinit.he_normal)])
+    assert raw(params["a"]) == raw(plain["a"])
+
+
+ZEROS = [(".*", jaxinit.zeros)]
+ERRORS = [
+    (
+        lambda: tree_init(KEY, shapes(), RULES[:1]),
+        ValueError,
+        "tree_init: no rule matches embed, layers/0/kernel, layers/1/kernel; add one, or end",
+    ),
+    (
+        lambda: tree_init(KEY, shapes(), [*RULES, ("q$", jaxinit.ones), ("^k", jaxinit.ones)]),
+        ValueError,
+        "tree_init: these rules match no leaf: 'q$', '^k'; the paths are embed, ",
+    ),
+    (
+        lambda: tree_init(KEY, shapes(), [("(", jaxinit.ones)]),
+        ValueError,
+        "tree_init: rules must be (regular expression, initializer) pairs; ",
+    ),
+    (lambda: tree_init(KEY, {"a": 3, "b": "x"}, ZEROS), TypeError, "these have none: a, b."),
+    (lambda: tree_init(0, shapes(), ZEROS), TypeError, "tree_init: expected one JAX random key"),
+    (
+        lambda: tree_init(
+            KEY, shapes(), ZEROS, only_missing={"embed": jnp.ones(3), "x": jnp.ones(2)}
+        ),
+        ValueError,
+        "do not fit: embed (float32[3] for float32[10, 4]), x (not in shapes).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=range(len(ERRORS)))
+def test_errors_list_them_all(call, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        call()
+
+
+def test_colliding_hashes_are_an_error(monkeypatch):
+    monkeypatch.setattr(_tree, "path_hash", len)
+    with pytest.raises(ValueError, match=r"have the same hash .* layers/0/bias, layers/0/kernel"):
+        tree_init(KEY, shapes(), RULES)
