@@ -75,6 +75,32 @@ def run_compiling(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def run_trees(quick: bool) -> list[dict[str, Any]]:
+    """From nothing to ready parameters, stock initializers inside."""
+    rows = []
+    for layers in (1,) if quick else (8, 32, 64):
+        contenders: list[tuple[object, ...]] = [(layers, "jaxinit"), (layers, "jit")]
+        ours, theirs = take_turns("tree", contenders, 1)
+        rows.append({"leaves": int(ours["leaves"]), "jaxinit": ours, "jit": theirs})
+    show(
+        "a transformer of d = 512 from nothing to ready, with jax.nn.initializers",
+        ("leaves", "MiB", "materialize s", "jit(init) s", "ratio", "peak/params", "jit's"),
+        (
+            (
+                row["leaves"],
+                row["jaxinit"]["mib"],
+                row["jaxinit"]["seconds"],
+                row["jit"]["seconds"],
+                row["jit"]["seconds"] / row["jaxinit"]["seconds"],
+                row["jaxinit"]["peak_over_parameters"],
+                row["jit"]["peak_over_parameters"],
+            )
+            for row in rows
+        ),
+    )
+    return rows
+
+
 def run_footprint(quick: bool) -> dict[str, float]:
     """First calls, memory, import time."""
     figures = {}
@@ -106,6 +132,7 @@ def main() -> None:
         "machine": machine(),
         "tensors": run_tensors(quick),
         "compiling": run_compiling(quick),
+        "trees": run_trees(quick),
         "footprint": run_footprint(quick),
     }
     if arguments.json:

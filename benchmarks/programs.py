@@ -48,6 +48,12 @@ def _model(layers: int, library: str) -> Any:
     return Model()
 
 
+def _status(field: str) -> int:
+    """A figure of this process from the kernel, in bytes."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(field)) * 1024
+
+
 def compiling(layers: int, library: str) -> Result:
     """Trace, lower and compile one monolithic jit(model.init)."""
     import jax
@@ -87,15 +93,39 @@ def memory(dtype: str) -> Result:
 
     import jaxinit
 
-    def status(field: str) -> int:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith(field)) * 1024
-
     size = {"float32": (2**15, 2**14), "bfloat16": (2**15, 2**15)}[dtype]
     jaxinit.he_normal(jax.random.key(0), (64, 64), dtype).block_until_ready()
-    before = status("VmRSS")
+    before = _status("VmRSS")
     array = jaxinit.he_normal(jax.random.key(0), size, dtype).block_until_ready()
-    return {"peak_over_output": (status("VmHWM") - before) / array.nbytes}
+    return {"peak_over_output": (_status("VmHWM") - before) / array.nbytes}
+
+
+def tree(layers: int, way: str) -> Result:
+    """From nothing to parameters that are ready: by jit(model.init), or leaf by leaf."""
+    import jax
+    import jax.numpy as jnp
+
+    import jaxinit
+
+    arguments = jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
+    init = _model(layers, "jax").init
+    jax.jit(lambda key: jax.random.split(key))(arguments[0])  # start the backend
+    before, start = _status("VmRSS"), time.perf_counter()
+    made = {
+        "jit": lambda: jax.jit(init)(*arguments),
+        "jaxinit": lambda: jaxinit.materialize(init, *arguments),
+    }[way]()
+    jax.block_until_ready(made)
+    seconds = time.perf_counter() - start
+    leaves = jax.tree.leaves(made)
+    nbytes = sum(leaf.nbytes for leaf in leaves)
+    peak = (_status("VmHWM") - before) / nbytes
+    return {
+        "seconds": seconds,
+        "leaves": len(leaves),
+        "mib": nbytes / 2**20,
+        "peak_over_parameters": peak,
+    }
 
 
 def importing(module: str) -> Result:
@@ -106,7 +136,7 @@ def importing(module: str) -> Result:
 
 
 PROBES: dict[str, Callable[..., Result]] = {
-    probe.__name__: probe for probe in (compiling, first_call, memory, importing)
+    probe.__name__: probe for probe in (compiling, first_call, memory, tree, importing)
 }
 
 

@@ -250,8 +250,8 @@ ERRORS = [
     (
         lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=lambda p, s: 3),
         TypeError,
-        r"^materialize: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; got "
-        r"a int for 'a'",
+        r"^materialize: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
+        r"got a int for 'a'",
     ),
     (
         lambda: jax.jit(lambda k: materialize(jax.random.normal, k))(KEY),
