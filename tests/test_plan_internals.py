@@ -1,0 +1,115 @@
+"""What _jax_internals reads of JAX's equations: each is found where it was, or the test names it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.extend.core import primitives
+
+from jaxinit import _jax_internals as internals
+
+KEY = jax.random.key(0)
+X = jnp.ones(3)
+
+
+def equation(function, primitive, *args):
+    """The equation of that primitive in a function's jaxpr, at the top."""
+    eqns = jax.make_jaxpr(function)(*args).jaxpr.eqns
+    found = [eqn for eqn in eqns if eqn.primitive is primitive]
+    assert found, f"JAX no longer records {primitive}: see jaxinit/_jax_internals.py"
+    return found[0]
+
+
+@jax.custom_jvp
+def with_jvp(x):
+    return x * 2
+
+
+with_jvp.defjvp(lambda x, t: (x[0] * 2, t[0] * 2))
+
+
+@jax.custom_vjp
+def with_vjp(x):
+    return x * 2
+
+
+with_vjp.defvjp(lambda x: (x * 2, None), lambda _, t: (t * 2,))
+
+WRAPPED = {
+    "jit": (jax.jit(jnp.cumsum), primitives.jit_p),
+    "remat": (jax.checkpoint(jnp.sin), primitives.remat_p),
+    "custom_jvp": (with_jvp, primitives.custom_jvp_call_p),
+    "custom_vjp": (with_vjp, primitives.custom_vjp_call_p),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrappers_are_seen_through(name):
+    function, primitive = WRAPPED[name]
+    body = internals.wrapped(equation(function, primitive, X))
+    assert body is not None, f"{primitive} keeps its computation under another name"
+    assert len(body.jaxpr.invars) == 1
+
+
+def scanned(x):
+    return lax.scan(lambda c, y: (c + y, c), 0.0, x)
+
+
+def looped(x):
+    return lax.while_loop(lambda c: c[0] < 9, lambda c: c + x, x)
+
+
+def branched(x):
+    return lax.cond(x[0] > 0, jnp.sin, jnp.cos, x)
+
+
+CONTROLLED = {
+    "scan": (scanned, primitives.scan_p, 1),
+    "while": (looped, primitives.while_p, 2),
+    "cond": (branched, primitives.cond_p, 2),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_loops_and_branches_have_their_parts(name):
+    function, primitive, bodies = CONTROLLED[name]
+    parts = internals.control(equation(function, primitive, X))
+    assert parts is not None
+    assert len(parts.bodies) == bodies
+
+
+def test_a_choice_by_platform_is_no_plain_branch():
+    def function(x):
+        return lax.platform_dependent(x, cpu=jnp.sin, default=jnp.cos)
+
+    eqns = jax.make_jaxpr(function)(X).jaxpr.eqns
+    assert internals.PLATFORM_INDEX in {eqn.primitive.name for eqn in eqns}
+    assert internals.control(equation(function, primitives.cond_p, X)) is None
+    assert internals.wrapped(equation(jax.jit(function), primitives.jit_p, X)) is None
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_random_bits_say_what_they_draw(width):
+    dtype = {8: "uint8", 16: "uint16", 32: "uint32"}[width]
+
+    eqns = jax.make_jaxpr(lambda key: jax.random.bits(key, (4, 2), dtype))(KEY).jaxpr.eqns
+    bodies = [body.jaxpr.eqns if (body := internals.wrapped(eqn)) else [eqn] for eqn in eqns]
+    (eqn,) = [e for body in bodies for e in body if e.primitive is internals.RANDOM_BITS]
+    found = internals.random_bits(eqn.params, internals.context(eqn))
+    assert found == (width, (4, 2), True)
+
+
+def test_binding_under_the_recorded_settings():
+    eqn = equation(jnp.sin, primitives.sin_p, X)
+    (found,) = internals.bind(eqn.primitive, eqn.params, internals.context(eqn), [X])
+    np.testing.assert_array_equal(found, jnp.sin(X))
+
+
+def test_brief_tracers_restores_the_message():
+    def function(x):
+        with internals.brief_tracers():
+            assert x._origin_msg() == ""
+        return x
+
+    jax.make_jaxpr(function)(X)
