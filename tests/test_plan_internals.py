@@ -1,4 +1,4 @@
-"""What _jax_internals reads of JAX's equations: each is found where it was, or the test names it."""
+"""What _jax_internals reads of JAX's equations: found where it was, or the test names it."""
 
 import jax
 import jax.numpy as jnp
