@@ -1,8 +1,9 @@
 """Weight initialization for JAX: choose the right law, make the weights fast, check them."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import initializers
-from ._activations import gain
-from ._choose import Recommendation, for_activation, recommend
 from ._fans import Fans, Layout, fans
 from ._functions import (
     bits,
@@ -24,9 +25,13 @@ from ._functions import (
     xavier_uniform,
     zeros,
 )
-from ._plan import Plan, materialize, plan
-from ._tree import tree_init
 from .initializers import Initializer
+
+if TYPE_CHECKING:
+    from ._activations import gain
+    from ._choose import Recommendation, for_activation, recommend
+    from ._plan import Plan, materialize, plan
+    from ._tree import tree_init
 
 __version__ = "0.1.0"
 
@@ -63,3 +68,22 @@ __all__ = [
     "xavier_uniform",
     "zeros",
 ]
+
+
+# Loaded on first use: together they would be a tenth of the import of JAX.
+_ROOMS = {
+    "Plan": "_plan",
+    "Recommendation": "_choose",
+    "for_activation": "_choose",
+    "gain": "_activations",
+    "materialize": "_plan",
+    "plan": "_plan",
+    "recommend": "_choose",
+    "tree_init": "_tree",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
+    return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
