@@ -13,6 +13,7 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
 from . import _jax_internals as internals
+from . import _windows
 from ._draw import CPU_OPTIONS
 from ._grouping import Group, Signature
 from ._slices import Value, evaluate, fused_bits
@@ -30,7 +31,7 @@ class Maker:
         _check_values(call, plan._arguments, plan._names)
         self._plan = plan
         self._where = {i: (g, n) for g in plan._groups for n, i in enumerate(g.leaves)}
-        self._compiled: dict[tuple[int, Any], Any] = {}
+        self._compiled: dict[tuple[int, Any, int | None], Any] = {}
 
     @cached_property
     def _start(self) -> dict[Value, _Given]:
@@ -44,21 +45,30 @@ class Maker:
 
     def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
         """One leaf, made alone."""
+        return self._run(index, sharding, None)
+
+    def window(self, index: int, start: int, length: int) -> jax.Array:
+        """Elements of one leaf from a flat index on, made without the rest; within a ``block``."""
+        return self._run(index, None, length, np.uint32(start >> 32), np.uint32(start & 0xFFFFFFFF))
+
+    @staticmethod
+    def block(plan: Plan, index: int, limit: int) -> int | None:
+        """The size of the blocks within which windows of a leaf lie; None where there are none."""
+        output = plan._program.outputs[index]
+        return _windows.unit(output, limit, _windows.Place(jax.default_backend()))
+
+    def _run(
+        self, index: int, sharding: LeafSharding, length: int | None, *start: Any
+    ) -> jax.Array:
         owner, n = self._where[index]
         signature = owner.arguments[n]
         args = [self._start[value] for value in signature.slots]
         constants = [signature.lifted[i] for i in owner.lifted]
         args += [_given(value.const, value.aval) for value in constants]
-        compiled = self._executable(index, owner, args, sharding)
-        return compiled(*(x.data for x in args))
-
-    def _executable(
-        self, index: int, owner: Group, args: Sequence[_Given], sharding: LeafSharding
-    ) -> Callable[..., jax.Array]:
-        at = self._plan.leaves[index].group, sharding
+        at = self._plan.leaves[index].group, sharding, length
         if at not in self._compiled:
-            self._compiled[at] = _compile(owner, args, sharding)
-        return self._compiled[at]
+            self._compiled[at] = _compile(owner, args, sharding, length)
+        return self._compiled[at](*start, *(x.data for x in args))
 
     def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
         """All leaves by one program, as the function stands."""
@@ -67,22 +77,29 @@ class Maker:
 
 
 def _compile(
-    owner: Group, args: Sequence[_Given], sharding: LeafSharding
+    owner: Group, args: Sequence[_Given], sharding: LeafSharding, length: int | None
 ) -> Callable[..., jax.Array]:
-    """The group's program, compiled for its place."""
+    """The group's program, or that of a window of ``length``, compiled for its place."""
     template: Signature = owner.template
     values = (*template.slots, *(template.lifted[i] for i in owner.lifted))
-    cpu = _platform(sharding) == "cpu"
+    platform = _platform(sharding)
+
+    def env(data: Sequence[Any]) -> dict[Value, Any]:
+        return {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
 
     def leaf_program(*data: Any) -> jax.Array:
-        env = {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
-        (made,) = evaluate((owner.output,), env, fused_bits if cpu else None)
+        rule = fused_bits if platform == "cpu" else None
+        (made,) = evaluate((owner.output,), env(data), rule)
         return made
 
-    options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if cpu else {}
-    lowered = jax.jit(leaf_program, out_shardings=sharding, **options).lower(
-        *(_struct(v, x.data) for v, x in zip(values, args, strict=True))
-    )
+    def window_program(high: Any, low: Any, *data: Any) -> jax.Array:
+        place = _windows.Place(platform)
+        return _windows.make(owner.output, env(data), (high, low), length or 0, place)
+
+    options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if platform == "cpu" else {}
+    structs = [_struct(v, x.data) for v, x in zip(values, args, strict=True)]
+    program, start = (leaf_program, ()) if length is None else (window_program, (np.uint32(0),) * 2)
+    lowered = jax.jit(program, out_shardings=sharding, **options).lower(*start, *structs)
     return lowered.compile()
 
 

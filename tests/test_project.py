@@ -27,12 +27,17 @@ FLOORS = {
     "_choose": 5,
     "_tree": 5,
     "_jax_internals": 3,
+    "_show": 0,
     "_slices": 4,
     "_grouping": 5,
+    "_windows": 5,
     "_make": 6,
-    "_plan": 7,
-    "__init__": 8,
-    "__main__": 9,
+    "_pieces": 7,
+    "_formats": 8,
+    "_save": 9,
+    "_plan": 10,
+    "__init__": 11,
+    "__main__": 12,
 }
 
 
