@@ -1,4 +1,4 @@
-"""The command line: python -m jaxinit recommend relu."""
+"""The command line: python -m jaxinit recommend relu; python -m jaxinit init MODULE:FACTORY."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from . import _command
 from ._choose import recommend
+from ._formats import FORMATS
 from ._schemes import DISTRIBUTIONS, MODES
 
 
@@ -24,6 +26,11 @@ def _recommend(arguments: argparse.Namespace) -> None:
     Console().print(Panel(text, title=title, title_align="left", width=88))
 
 
+def _init(arguments: argparse.Namespace) -> None:
+    options = {name: x for name, x in vars(arguments).items() if name != "run"}
+    _command.init(**options)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m jaxinit", description=__doc__)
@@ -33,10 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
     choose.add_argument("--distribution", choices=DISTRIBUTIONS, default=DISTRIBUTIONS[0])
     choose.add_argument("--mode", choices=MODES)
     choose.set_defaults(run=_recommend)
+    make = commands.add_parser("init", help="plan, show and save a model's parameters")
+    make.add_argument("factory", help="MODULE:FACTORY, which returns (init_fn, *args)")
+    make.add_argument("--out", metavar="DIR", help="the checkpoint; a save cut off is resumed")
+    make.add_argument("--format", choices=FORMATS, default="orbax")
+    make.add_argument("--seed", type=int, help="replaces the random keys among the arguments")
+    make.add_argument("--dtype", help="of the floating leaves, as bfloat16")
+    make.add_argument("--mesh", help="show the bytes on each device of a mesh, as data=8,model=4")
+    make.add_argument("--dry-run", action="store_true", help="show the plan, save nothing")
+    make.set_defaults(run=_init)
     parsed = parser.parse_args(arguments)
     try:
         parsed.run(parsed)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -7,6 +7,7 @@ opens it for pieces, in any order and from several processes; ``finish`` adds wh
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -113,7 +114,7 @@ class _SafetensorsStore:
         place, itemsize = self._places[piece.leaf], data.dtype.itemsize
         with open(self._folder / place.file, "r+b", buffering=0) as file:
             file.seek(place.offset + piece.start * itemsize)
-            rest = memoryview(data.view(np.uint8))
+            rest = memoryview(data.view(np.uint8))  # pyright: ignore[reportArgumentType]
             while rest:
                 rest = rest[file.write(rest) :]
         self._dirty.add(place.file)
@@ -229,8 +230,14 @@ def _describe(folder: Path, tree: Tree) -> dict[int, str]:
         use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=alone
     )
     described = folder / "description"
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save(described.absolute(), tree)
+    logger = logging.getLogger("absl")  # orbax warns that it was given no arrays
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+            checkpointer.save(described.absolute(), tree)
+    finally:
+        logger.setLevel(level)
     for file in described.iterdir():
         shutil.move(file, folder / file.name)
     described.rmdir()

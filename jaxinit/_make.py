@@ -16,7 +16,7 @@ from . import _jax_internals as internals
 from . import _windows
 from ._draw import CPU_OPTIONS
 from ._grouping import Group, Signature
-from ._slices import Value, evaluate, fused_bits
+from ._slices import Value, evaluate, fused_bits, order
 
 if TYPE_CHECKING:
     from ._plan import Plan
@@ -28,20 +28,19 @@ class Maker:
     """Makes the leaves of one plan, each program compiled once for each placement."""
 
     def __init__(self, plan: Plan, call: str) -> None:
-        _check_values(call, plan._arguments, plan._names)
         self._plan = plan
+        self._inputs = _values(call, plan)
         self._where = {i: (g, n) for g in plan._groups for n, i in enumerate(g.leaves)}
         self._compiled: dict[tuple[int, Any, int | None], Any] = {}
 
     @cached_property
     def _start(self) -> dict[Value, _Given]:
         """The inputs, and the keys and integers that leaf programs start from."""
-        plan = self._plan
-        inputs = dict(zip(plan._program.inputs, plan._arguments, strict=True))
-        slots = {v: None for g in plan._groups for s in g.arguments for v in s.slots}
+        slots = {v: None for g in self._plan._groups for s in g.arguments for v in s.slots}
         first = [value for value in slots if value.op is not None]
-        made = evaluate(first, inputs)
-        return dict(zip([*first, *inputs], map(_given, [*made, *inputs.values()]), strict=True))
+        made = evaluate(first, self._inputs)
+        values, known = [*first, *self._inputs], [*made, *self._inputs.values()]
+        return dict(zip(values, map(_given, known), strict=True))
 
     def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
         """One leaf, made alone."""
@@ -136,15 +135,26 @@ def _platform(sharding: LeafSharding) -> str:
     return jax.default_backend()
 
 
-def _check_values(call: str, arguments: Sequence[Any], names: Sequence[str]) -> None:
-    for name, x in zip(names, arguments, strict=True):
-        if isinstance(x, jax.core.Tracer):
-            raise ValueError(
-                f"{call}: expected arrays with values; got {name} that is being traced. Call it "
-                f"outside jax.jit, which would make one program of all leaves again."
-            )
-        if not isinstance(x, jax.Array | np.ndarray | np.generic):
-            raise ValueError(
-                f"{call}: expected arrays with values; got {name} = a {type(x).__name__}, which "
-                f"has a shape only. Plan with the real argument, as jax.random.key(0)."
-            )
+def _values(call: str, plan: Plan) -> dict[Value, Any]:
+    """The values of the inputs that some leaf depends on."""
+    slots = {value for g in plan._groups for s in g.arguments for value in s.slots}
+    reached = slots.union(*(op.inputs for op in order(slots)))
+    inputs = {}
+    for value, name, x in zip(plan._program.inputs, plan._names, plan._arguments, strict=True):
+        if value in reached or plan.whole:
+            _check_value(call, name, x)
+            inputs[value] = x
+    return inputs
+
+
+def _check_value(call: str, name: str, x: Any) -> None:
+    if isinstance(x, jax.core.Tracer):
+        raise ValueError(
+            f"{call}: expected arrays with values; got {name} that is being traced. Call it "
+            f"outside jax.jit, which would make one program of all leaves again."
+        )
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise ValueError(
+            f"{call}: expected arrays with values; got {name} = a {type(x).__name__}, which "
+            f"has a shape only. Plan with the real argument, as jax.random.key(0)."
+        )

@@ -133,7 +133,7 @@ class Plan:
 
         Bit-identical to ``jax.jit(init_fn)(*args)``. ``out_shardings`` is a tree of shardings, a
         prefix of one, one sharding, or a function of (path, shape); ``progress`` shows a bar.
-        Raises ValueError where the plan was made of ShapeDtypeStructs, which have no values.
+        Raises ValueError where a leaf depends on an argument that was given as a ShapeDtypeStruct.
         """
         return self._materialize("Plan.materialize", out_shardings, progress)
 

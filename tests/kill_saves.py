@@ -19,10 +19,10 @@ from jaxinit import _pieces, _save
 
 
 def tree_hash(folder):
-    """Of every file, but orbax's note of when it was made."""
+    """Of every file, but orbax's notes of when it was made."""
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if file.name != "_CHECKPOINT_METADATA":
+        if file.name not in ("_CHECKPOINT_METADATA", "commit_success.txt"):
             digest.update(str(file.relative_to(folder)).encode() + file.read_bytes())
     return digest.hexdigest()
 

@@ -115,6 +115,13 @@ def test_many_kinds_of_leaf():
     assert_same(materialize(init, *args, flag=True), expected)
 
 
+def test_an_argument_whose_values_do_not_matter_may_be_a_struct():
+    case = models.linen_transformer()
+    tokens = jax.ShapeDtypeStruct(models.TOKENS.shape, models.TOKENS.dtype)
+    expected = arrays(materialize(case.init, *case.args))
+    assert arrays(materialize(case.init, case.args[0], tokens)) == expected
+
+
 def test_effects_run_whole_and_say_so():
     def init(key):
         jax.debug.print("made")
@@ -233,7 +240,7 @@ ERRORS = [
     ),
     (lambda: materialize("x", KEY), TypeError, r"^materialize: expected an init function first"),
     (
-        lambda: materialize(jnp.zeros_like, jax.ShapeDtypeStruct((3,), "float32")),
+        lambda: materialize(jnp.sin, jax.ShapeDtypeStruct((3,), "float32")),
         ValueError,
         r"^materialize: expected arrays with values; got args\[0\] = a ShapeDtypeStruct",
     ),

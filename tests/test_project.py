@@ -36,6 +36,7 @@ FLOORS = {
     "_formats": 8,
     "_save": 9,
     "_plan": 10,
+    "_command": 11,
     "__init__": 11,
     "__main__": 12,
 }
