@@ -11,7 +11,8 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -226,22 +227,29 @@ def _describe(folder: Path, tree: Tree) -> dict[int, str]:
         active_processes={jax.process_index()},
         barrier_sync_key_prefix="jaxinit",
     )
-    handler = ocp.PyTreeCheckpointHandler(
-        use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=alone
-    )
     described = folder / "description"
-    logger = logging.getLogger("absl")  # orbax warns that it was given no arrays
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with _without_warnings():
+        handler = ocp.PyTreeCheckpointHandler(
+            use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=alone
+        )
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             checkpointer.save(described.absolute(), tree)
-    finally:
-        logger.setLevel(level)
     for file in described.iterdir():
         shutil.move(file, folder / file.name)
     described.rmdir()
     return names
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Orbax warns that it was given no arrays, which is the point."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _array(folder: Path, name: str, entry: Entry, create: bool) -> Any:
