@@ -105,6 +105,6 @@ def test_the_readme_example_runs():
 def test_the_readme_starts_with_its_two_commands():
     readme = (HOUSE.parent / "README.md").read_text()
     first, second = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)[:2]
-    assert first.strip().endswith("examples/gpt2.py")
+    assert first.strip().endswith("-m jaxinit init examples.gpt2:factory --out gpt2-checkpoint")
     assert "pytest" in second
     assert first.count("\n") == second.count("\n") == 1
