@@ -22,6 +22,15 @@ class Fans(NamedTuple):
     fan_out: float
 
 
+class Roles(NamedTuple):
+    """The axes of one kernel, counted from the front, by role."""
+
+    in_axis: tuple[int, ...]
+    out_axis: tuple[int, ...]
+    batch_axis: tuple[int, ...]
+    window: tuple[int, ...]
+
+
 def axes(name: str, role: str, value: Axes) -> tuple[int, ...]:
     """One axis or several as a tuple of ints."""
     try:
@@ -122,20 +131,26 @@ class Layout:
         each = [self._fans(block, name) for block in shapes]
         return Fans(*(math.fsum(fan) / len(each) for fan in zip(*each, strict=True)))
 
-    def _fans(self, shape: Sequence[int], name: str) -> Fans:
-        """Of one block."""
-        roles = {
-            role: _positions(name, role, axes(name, role, getattr(self, role)), shape)
+    def roles(self, shape: Sequence[int], name: str = "Layout") -> Roles:
+        """Each axis of a kernel of ``shape``, counted from the front, by role."""
+        into, out, batch = (
+            _positions(name, role, axes(name, role, getattr(self, role)), shape)
             for role in ("in_axis", "out_axis", "batch_axis")
-        }
-        both = set(roles["batch_axis"]) & {*roles["in_axis"], *roles["out_axis"]}
+        )
+        both = set(batch) & {*into, *out}
         if both:
             raise ValueError(
                 f"{name}: axis {min(both)} of shape {tuple(shape)} is a batch axis and also an "
                 f"in or out axis; give each axis one role."
             )
+        window = tuple(a for a in range(len(shape)) if a not in {*into, *out, *batch})
+        return Roles(into, out, batch, window)
+
+    def _fans(self, shape: Sequence[int], name: str) -> Fans:
+        """Of one block."""
+        roles = self.roles(shape, name)
         size_in, size_out, size_batch = (
-            math.prod(shape[axis] for axis in roles[role]) for role in roles
+            math.prod(shape[axis] for axis in role) for role in roles[:3]
         )
         if size_out % self.groups:
             raise ValueError(

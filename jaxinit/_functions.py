@@ -250,6 +250,110 @@ def blocks(
     return initializers.blocks(init, sizes, axis)(key, shape, dtype, out_sharding)
 
 
+def orthogonal(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    scale: float = 1.0,
+    column_axis: int = -1,
+    layout: Layout | None = None,
+) -> jax.Array:
+    """``scale`` times a random matrix of orthonormal columns or rows (Saxe et al. 2014)."""
+    init = initializers.orthogonal(scale, column_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def delta_orthogonal(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    scale: float = 1.0,
+    column_axis: int = -1,
+    layout: Layout | None = None,
+) -> jax.Array:
+    """An orthonormal map of channels at the window's centre, else zero (Xiao et al. 2018)."""
+    init = initializers.delta_orthogonal(scale, column_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def identity(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    gain: float = 1.0,
+    shift: int | Sequence[int] = 0,
+    layout: Layout | None = None,
+) -> jax.Array:
+    """``gain`` times the identity, at the window's centre; the key is not used."""
+    init = initializers.identity(gain, shift, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def dirac(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    groups: int = 1,
+    layout: Layout | None = None,
+) -> jax.Array:
+    """The identity of each group's channels, at the window's centre; the key is not used."""
+    init = initializers.dirac(groups, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def hadamard(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    scale: float = 1.0,
+    layout: Layout | None = None,
+) -> jax.Array:
+    """``scale`` times a corner of the orthonormal Hadamard matrix; the key is not used."""
+    init = initializers.hadamard(scale, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def zer_o(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    layout: Layout | None = None,
+) -> jax.Array:
+    """The identity, or ``hadamard`` where outputs are more (Zhao et al. 2022)."""
+    init = initializers.zer_o(layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def sparse(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    sparsity: float,
+    stddev: float = 1e-2,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    layout: Layout | None = None,
+) -> jax.Array:
+    """Normal, each output with ceil(sparsity n) of its n inputs zero (Martens 2010)."""
+    init = initializers.sparse(sparsity, stddev, in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
 kaiming_normal = he_normal
 kaiming_uniform = he_uniform
 xavier_normal = glorot_normal

@@ -158,19 +158,23 @@ def _random(
             f"{init.name}: a complex value is truncated by its modulus, so the bounds must be "
             f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
         )
-    largest = law.bound * stddev
-    limit = float(jnp.finfo(dtype).max)
-    if largest > limit:
-        raise ValueError(
-            f"{init.name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
-            f"{limit:.4g}; use a smaller scale or a wider dtype."
-        )
+    check_range(init.name, law.bound * stddev, dtype)
     if math.prod(shape) == 0:
         return _draw.fill(0, shape, dtype, out_sharding)
     return _draw.draw(key, law, shape, dtype, stddev, out_sharding)
 
 
-def _float_dtype(init: Initializer, dtype: DType) -> np.dtype:
+def check_range(name: str, largest: float, dtype: np.dtype) -> None:
+    """Raises where the largest magnitude is beyond what the dtype holds."""
+    limit = float(jnp.finfo(dtype).max)
+    if largest > limit:
+        raise ValueError(
+            f"{name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
+            f"{limit:.4g}; use a smaller scale or a wider dtype."
+        )
+
+
+def float_dtype(init: Initializer, dtype: DType) -> np.dtype:
     checked = check_dtype(init.name, dtype, init.dtype)
     if not jnp.issubdtype(checked, jnp.inexact):
         raise ValueError(
@@ -259,7 +263,7 @@ class Scaled(Initializer):
     ) -> jax.Array:
         shape = check_shape(self.name, shape)
         return _random(
-            self, key, self.law, shape, _float_dtype(self, dtype), self.stddev, out_sharding
+            self, key, self.law, shape, float_dtype(self, dtype), self.stddev, out_sharding
         )
 
 
@@ -280,7 +284,7 @@ class VarianceScaling(Initializer):
         out_sharding: OutSharding = None,
     ) -> jax.Array:
         shape = check_shape(self.name, shape)
-        checked = _float_dtype(self, dtype)
+        checked = float_dtype(self, dtype)
         law, unit = _unit(self.distribution, checked.kind == "c")
         stddev = self.stddev(shape) / unit
         return _random(self, key, law, shape, checked, stddev, out_sharding)

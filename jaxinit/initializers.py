@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from . import _laws
 from ._combinators import Blocks, blocks
 from ._fans import Axes, Layout
+from ._matrices import dirac, hadamard, identity, sparse, zer_o
+from ._orthogonal import delta_orthogonal, orthogonal
 from ._schemes import (
     DISTRIBUTIONS,
     MODES,
@@ -39,10 +41,14 @@ __all__ = [
     "Initializer",
     "blocks",
     "constant",
+    "delta_orthogonal",
+    "dirac",
     "glorot_normal",
     "glorot_uniform",
+    "hadamard",
     "he_normal",
     "he_uniform",
+    "identity",
     "kaiming_normal",
     "kaiming_uniform",
     "lecun_normal",
@@ -50,11 +56,14 @@ __all__ = [
     "normal",
     "ones",
     "ones_init",
+    "orthogonal",
+    "sparse",
     "truncated_normal",
     "uniform",
     "variance_scaling",
     "xavier_normal",
     "xavier_uniform",
+    "zer_o",
     "zeros",
     "zeros_init",
 ]

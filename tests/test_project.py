@@ -23,17 +23,20 @@ FLOORS = {
     "_draw": 2,
     "_schemes": 3,
     "_combinators": 4,
-    "initializers": 5,
-    "_functions": 6,
-    "_choose": 6,
-    "_tree": 6,
+    "_views": 5,
+    "_matrices": 6,
+    "_orthogonal": 6,
+    "initializers": 7,
+    "_functions": 8,
+    "_choose": 8,
+    "_tree": 8,
     "_jax_internals": 3,
     "_slices": 4,
     "_grouping": 5,
     "_make": 6,
     "_plan": 7,
-    "__init__": 8,
-    "__main__": 9,
+    "__init__": 9,
+    "__main__": 10,
 }
 
 
@@ -58,7 +61,7 @@ def test_imports_point_down_only():
         floor = FLOORS[path.stem]
         for module in imports_of(path):
             if module in FLOORS:
-                below = FLOORS[module] < floor or (floor == FLOORS[module] and floor in (0, 1, 6))
+                below = FLOORS[module] < floor or (floor == FLOORS[module] and floor in (0, 1, 8))
                 assert below, f"{path.stem} (floor {floor}) imports {module}"
 
 

@@ -16,7 +16,9 @@ import pytest
 from table import (
     COMBINED,
     DTYPES,
+    EXACT,
     IDS,
+    ORTHOGONAL,
     RANDOM,
     RANDOM_IDS,
     ROWS,
@@ -46,7 +48,7 @@ def expected(row, shape, dtype):
 
 
 def test_every_public_scheme_is_in_the_table():
-    listed = {row.name for row in [*ROWS, *COMBINED]}
+    listed = {row.name for row in [*ROWS, *COMBINED, *EXACT, *ORTHOGONAL]}
     others = {"Initializer", "zeros_init", "ones_init"}
     assert set(initializers.__all__) - others == listed
     assert listed <= set(jaxinit.__all__)
@@ -225,7 +227,8 @@ def golden():
     """SHA-256 of every scheme x dtype at one shape and key."""
     hashes = {}
     with jax.enable_x64(True):
-        named = [*zip(ROWS, IDS, strict=True), *((row, repr(row.factory())) for row in COMBINED)]
+        others = [(row, repr(row.factory())) for row in (*COMBINED, *EXACT)]
+        named = [*zip(ROWS, IDS, strict=True), *others]
         for row, name in named:
             for dtype in [*DTYPES, *WIDE_DTYPES]:
                 x = row.function(jax.random.key(2026), GOLDEN_SHAPE, dtype)
