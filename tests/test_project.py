@@ -27,13 +27,17 @@ FLOORS = {
     "_functions": 6,
     "_choose": 6,
     "_tree": 6,
+    "layouts": 2,
+    "_layers": 7,
+    "linen": 8,
+    "nnx": 8,
     "_jax_internals": 3,
     "_slices": 4,
     "_grouping": 5,
     "_make": 6,
     "_plan": 7,
-    "__init__": 8,
-    "__main__": 9,
+    "__init__": 9,
+    "__main__": 10,
 }
 
 
