@@ -2,8 +2,8 @@
 
 Each is a subclass of Flax's layer of the same name: same arguments, parameters, shapes and names.
 What they add (``activation``, ``defaults``, ``layout``, ``forget_bias``, and what ``kernel_init``
-and ``bias_init`` do) is told in ``jaxinit.linen``. The fused kernels of OptimizedLSTMCell and GRUCell
-are drawn gate by gate.
+and ``bias_init`` do) is told in ``jaxinit.linen``. The fused kernels of OptimizedLSTMCell and
+GRUCell are drawn gate by gate.
 """
 
 from __future__ import annotations
