@@ -1,7 +1,8 @@
-"""flax.linen's layers, with right fans: change ``nn.Dense`` to ``jaxinit.linen.Dense``.
+"""flax.linen with right fans: change ``import flax.linen as nn`` to ``import jaxinit.linen as nn``.
 
-Each is a subclass of Flax's layer of the same name: same arguments, parameters, shapes and names,
-so that a checkpoint fits both. What they add:
+What is not here (``Module``, ``compact``, ``LayerNorm``, ``relu``, ...) is Flax's own. Each layer
+here is a subclass of Flax's layer of the same name: same arguments, parameters, shapes, names, so
+that a checkpoint fits both. What they add:
 
 - ``activation``: a name or function. It is applied to the output, and the kernel is initialised for
   it by ``jaxinit.recommend``, with the layer's true fans.
@@ -102,6 +103,14 @@ class _Layer(nn.Module):
         """The layer's output, with the activation."""
         outputs = super().__call__(*args, **kwargs)  # type: ignore[misc]
         return function_of(_label(self), self.activation)(outputs)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(nn, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(nn), *__all__})
 
 
 def _label(module: nn.Module) -> str:

@@ -1,6 +1,7 @@
-"""flax.nnx's layers, with right fans: change ``nnx.Linear`` to ``jaxinit.nnx.Linear``.
+"""flax.nnx with right fans: change ``from flax import nnx`` to ``from jaxinit import nnx``.
 
-Each is a subclass of Flax's layer of the same name: same arguments, parameters, shapes and names.
+What is not here (``Module``, ``Rngs``, ``jit``, ...) is Flax's own. Each layer here is a subclass
+of Flax's layer of the same name: same arguments, parameters, shapes and names.
 What they add (``activation``, ``defaults``, ``layout``, ``forget_bias``, and what ``kernel_init``
 and ``bias_init`` do) is told in ``jaxinit.linen``. The fused kernels of OptimizedLSTMCell and
 GRUCell are drawn gate by gate.
@@ -48,6 +49,14 @@ __all__ = [
 
 Sizes = int | Sequence[int]
 Given = dict[str, Any]  # keyword arguments: ours and Flax's
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(nnx, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(nnx), *__all__})
 
 
 def _tuple(value: Sizes) -> tuple[int, ...]:
