@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import initializers
+from . import initializers, layouts
 from ._fans import Fans, Layout, fans
 from ._functions import (
     bits,
@@ -36,6 +36,7 @@ from ._functions import (
 from .initializers import Initializer
 
 if TYPE_CHECKING:
+    from . import linen, nnx
     from ._activations import gain
     from ._choose import Recommendation, for_activation, recommend
     from ._plan import Plan, materialize, plan
@@ -66,9 +67,12 @@ __all__ = [
     "initializers",
     "kaiming_normal",
     "kaiming_uniform",
+    "layouts",
     "lecun_normal",
     "lecun_uniform",
+    "linen",
     "materialize",
+    "nnx",
     "normal",
     "ones",
     "orthogonal",
@@ -100,6 +104,8 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("linen", "nnx"):  # these import Flax
+        return import_module(f"jaxinit.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
     return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 from jax import lax
 
 from . import _draw, _fans
 from ._draw import OutSharding
+from ._fans import Layout
 from ._schemes import (
     DType,
     Initializer,
@@ -59,6 +60,17 @@ class Blocks(Initializer):
             for b, (init, block) in enumerate(zip(each, shapes, strict=True))
         ]
         return _draw.place(_draw.place(lax.concatenate(made, axis), inner), out_sharding)
+
+    @property
+    def plain(self) -> bool:
+        return False
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Blocks:
+        inits = tuple(
+            init.fitted(label, layout.block, kernel) if isinstance(init, Initializer) else init
+            for init in self.inits
+        )
+        return replace(super().fitted(label, layout, kernel), inits=inits)
 
 
 def blocks(

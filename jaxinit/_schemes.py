@@ -12,8 +12,8 @@ import operator
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,19 @@ class Initializer(ABC):
         out_sharding: OutSharding = None,
     ) -> jax.Array:
         """The array."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it was given no axes, layout or blocks of its own."""
+        return True
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
+        """This initializer for a layer's parameter, ``label`` before its name in errors.
+
+        Where its law depends on fans and it was given no axes, it takes those of ``layout``; of a
+        kernel of shape ``kernel`` where the parameter is another, as a bias.
+        """
+        return replace(self, call=f"{label}: {self.call}")
 
 
 def check_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -275,6 +288,7 @@ class VarianceScaling(Initializer):
     mode: str
     distribution: str
     layout: Layout
+    kernel: tuple[int, ...] | None = None  # the shape whose fans count, if not the array's own
 
     def __call__(
         self,
@@ -291,7 +305,7 @@ class VarianceScaling(Initializer):
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; of no elements, 0."""
-        fan_in, fan_out = self.layout.fans(shape, self.name)
+        fan_in, fan_out = self.layout.fans(self.kernel or shape, self.name)
         fan = {
             "fan_in": fan_in,
             "fan_out": fan_out,
@@ -299,6 +313,14 @@ class VarianceScaling(Initializer):
             "fan_geo_avg": math.sqrt(fan_in * fan_out),
         }[self.mode]
         return math.sqrt(self.scale / fan) if fan else 0.0
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
+        named = super().fitted(label, layout, kernel)
+        return replace(named, layout=layout, kernel=kernel) if self.plain else named
+
+    @property
+    def plain(self) -> bool:
+        return self.layout == Layout() and self.kernel is None
 
 
 def _unit(distribution: str, complex: bool) -> tuple[Law, float]:

@@ -30,13 +30,17 @@ FLOORS = {
     "_functions": 8,
     "_choose": 8,
     "_tree": 8,
+    "layouts": 2,
+    "_layers": 9,
+    "linen": 10,
+    "nnx": 10,
     "_jax_internals": 3,
     "_slices": 4,
     "_grouping": 5,
     "_make": 6,
     "_plan": 7,
-    "__init__": 9,
-    "__main__": 10,
+    "__init__": 11,
+    "__main__": 12,
 }
 
 
