@@ -172,6 +172,26 @@ def test_a_kernel_is_that_of_its_initializer_with_the_layout():
     )
 
 
+def singular(kernel, rows):
+    return np.linalg.svd(np.asarray(kernel).reshape(rows, -1))[1]
+
+
+def test_matrices_take_the_layout_too():
+    init = initializers.orthogonal()
+    einsum = linen.Einsum((6, 4, 3), "bti,ihd->bthd", kernel_init=init).init(KEY, SEQUENCE)
+    assert singular(einsum["params"]["kernel"], 6) == pytest.approx(np.ones(6), abs=1e-5)
+    conv = linen.Conv(4, (3, 3), kernel_init=init).init(KEY, IMAGE)["params"]["kernel"]
+    assert singular(conv, 9 * 6) == pytest.approx(np.ones(4), abs=1e-5)
+    up = nnx.ConvTranspose(6, 4, (3, 3), transpose_kernel=True, kernel_init=init, rngs=rngs())
+    kernel = np.moveaxis(up.kernel[...], -2, -1)
+    assert singular(kernel, 9 * 6) == pytest.approx(np.ones(4), abs=1e-5)
+    local = linen.ConvLocal(4, (1, 1), kernel_init=init).init(KEY, IMAGE)["params"]["kernel"]
+    assert singular(local[3, 5], 6) == pytest.approx(np.ones(4), abs=1e-5)
+    grouped = initializers.delta_orthogonal()
+    kernel = nnx.Conv(6, 6, (3,), feature_group_count=3, kernel_init=grouped, rngs=rngs()).kernel
+    assert singular(kernel[1].reshape(2, 3, 2)[:, 1], 2) == pytest.approx(np.ones(2), abs=1e-5)
+
+
 def test_an_equation_given_at_the_call_counts():
     layer = linen.Einsum((6, 4, 3))
     made = layer.init(KEY, SEQUENCE, "bti,ihd->bthd")
