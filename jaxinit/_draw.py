@@ -7,10 +7,10 @@ the product once, and the cast, in the same kernel, once. Float64 likewise in it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
@@ -216,10 +216,78 @@ def fill(
 def _fill(
     value: jax.Array, shape: tuple[int, ...], dtype: np.dtype, out_sharding: Sharding
 ) -> jax.Array:
-    named, full = _named(out_sharding), jnp.full(shape, value, dtype)
+    return place(jnp.full(shape, value, dtype), out_sharding)
+
+
+def assemble(
+    make: Callable[..., jax.Array],
+    spec: Hashable,
+    *parts: ArrayLike,
+    out_sharding: OutSharding = None,
+) -> jax.Array:
+    """``make(spec, *parts)`` as one program, its result where it belongs.
+
+    A compiler places the operations of ``make``, also where the mesh's axes are explicit.
+    """
+    with _mesh_of(out_sharding):
+        return _assemble(make, spec, out_sharding, *parts)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _assemble(
+    make: Callable[..., jax.Array], spec: Hashable, out_sharding: OutSharding, *parts: ArrayLike
+) -> jax.Array:
+    if out_sharding is None:
+        return make(spec, *parts)
+    named = _named(out_sharding)
     if _explicit(named):
-        return jax.sharding.reshard(full, named.spec)
-    return lax.with_sharding_constraint(full, named)
+        placed: Any = jax.sharding.auto_axes(partial(make, spec), out_sharding=named.spec)
+        return placed(*parts)
+    return lax.with_sharding_constraint(make(spec, *parts), named)
+
+
+def place(x: jax.Array, out_sharding: OutSharding) -> jax.Array:
+    """The array where it belongs."""
+    if out_sharding is None:
+        return x
+    named = _named(out_sharding)
+    with _mesh_of(out_sharding):
+        if _explicit(named):
+            return jax.sharding.reshard(x, named.spec)
+        return lax.with_sharding_constraint(x, named)
+
+
+def across(out_sharding: OutSharding, shape: Sequence[int], axes: Sequence[int]) -> OutSharding:
+    """A sharding of an intermediate of ``shape`` over the same devices: all along one axis.
+
+    The first of ``axes`` whose size they divide; else as many as divide the last.
+    """
+    if out_sharding is None:
+        return None
+    named = _named(out_sharding)
+    used = [
+        name
+        for part in named.spec
+        if part is not None
+        for name in (part if isinstance(part, tuple) else (part,))
+    ]
+    size = math.prod(named.mesh.shape[name] for name in used)
+    axis = next((axis for axis in axes if shape[axis] % size == 0), axes[-1])
+    taken: list[str] = []
+    for name in used:
+        if shape[axis] % math.prod(named.mesh.shape[n] for n in (*taken, name)) == 0:
+            taken.append(name)
+    spec = PartitionSpec(*(tuple(taken) if i == axis else None for i in range(len(shape))))
+    return NamedSharding(named.mesh, spec) if isinstance(out_sharding, NamedSharding) else spec
+
+
+def unsharded(out_sharding: OutSharding, axis: int) -> OutSharding:
+    """The sharding with one axis left whole."""
+    if out_sharding is None:
+        return None
+    named = _named(out_sharding)
+    spec = PartitionSpec(*(None if i == axis else part for i, part in enumerate(named.spec)))
+    return NamedSharding(named.mesh, spec) if isinstance(out_sharding, NamedSharding) else spec
 
 
 def _is_tracing() -> bool:

@@ -12,8 +12,8 @@ import operator
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,20 @@ class Initializer(ABC):
     ) -> jax.Array:
         """The array."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it was given no axes, layout or blocks of its own."""
+        return getattr(self, "layout", None) in (None, Layout())
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
+        """This initializer for a layer's parameter, ``label`` before its name in errors.
+
+        Where it goes by axes and was given none, it takes those of ``layout``; and the fans of a
+        kernel of shape ``kernel`` where the parameter is another, as a bias.
+        """
+        axes = {"layout": layout} if self.plain and hasattr(self, "layout") else {}
+        return replace(self, call=f"{label}: {self.call}", **axes)
+
 
 def check_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape as a tuple of nonnegative ints."""
@@ -101,6 +115,25 @@ def refuse_key(name: str, option: object) -> None:
         )
 
 
+def dtype_name(name: str, dtype: DType) -> DType:
+    """A dtype by its name, so that equal ones compare equal."""
+    if dtype is None:
+        return None
+    check_dtype(name, dtype)
+    return jnp.dtype(dtype).name
+
+
+def as_call(name: str, *positional: object, **options: tuple[Any, Any]) -> str:
+    """The call as a user would write it; ``options`` are (value, default)."""
+    given = [repr(value) for value in positional]
+    for option, (value, default) in options.items():
+        if option == "dtype" and value is not None:
+            given.append(f"dtype={jnp.dtype(value).name!r}")
+        elif value is not default and value != default:
+            given.append(f"{option}={value!r}")
+    return f"{name}({', '.join(given)})"
+
+
 def check_number(name: str, option: str, value: object) -> float:
     """The option as a float, finite."""
     refuse_key(name, value)
@@ -139,19 +172,23 @@ def _random(
             f"{init.name}: a complex value is truncated by its modulus, so the bounds must be "
             f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
         )
-    largest = law.bound * stddev
-    limit = float(jnp.finfo(dtype).max)
-    if largest > limit:
-        raise ValueError(
-            f"{init.name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
-            f"{limit:.4g}; use a smaller scale or a wider dtype."
-        )
+    check_range(init.name, law.bound * stddev, dtype)
     if math.prod(shape) == 0:
         return _draw.fill(0, shape, dtype, out_sharding)
     return _draw.draw(key, law, shape, dtype, stddev, out_sharding)
 
 
-def _float_dtype(init: Initializer, dtype: DType) -> np.dtype:
+def check_range(name: str, largest: float, dtype: np.dtype) -> None:
+    """Raises where the largest magnitude is beyond what the dtype holds."""
+    limit = float(jnp.finfo(dtype).max)
+    if largest > limit:
+        raise ValueError(
+            f"{name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
+            f"{limit:.4g}; use a smaller scale or a wider dtype."
+        )
+
+
+def float_dtype(init: Initializer, dtype: DType) -> np.dtype:
     checked = check_dtype(init.name, dtype, init.dtype)
     if not jnp.issubdtype(checked, jnp.inexact):
         raise ValueError(
@@ -240,7 +277,7 @@ class Scaled(Initializer):
     ) -> jax.Array:
         shape = check_shape(self.name, shape)
         return _random(
-            self, key, self.law, shape, _float_dtype(self, dtype), self.stddev, out_sharding
+            self, key, self.law, shape, float_dtype(self, dtype), self.stddev, out_sharding
         )
 
 
@@ -252,6 +289,7 @@ class VarianceScaling(Initializer):
     mode: str
     distribution: str
     layout: Layout
+    kernel: tuple[int, ...] | None = None  # the shape whose fans count, if not the array's own
 
     def __call__(
         self,
@@ -261,14 +299,14 @@ class VarianceScaling(Initializer):
         out_sharding: OutSharding = None,
     ) -> jax.Array:
         shape = check_shape(self.name, shape)
-        checked = _float_dtype(self, dtype)
+        checked = float_dtype(self, dtype)
         law, unit = _unit(self.distribution, checked.kind == "c")
         stddev = self.stddev(shape) / unit
         return _random(self, key, law, shape, checked, stddev, out_sharding)
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; of no elements, 0."""
-        fan_in, fan_out = self.layout.fans(shape, self.name)
+        fan_in, fan_out = self.layout.fans(self.kernel or shape, self.name)
         fan = {
             "fan_in": fan_in,
             "fan_out": fan_out,
@@ -276,6 +314,14 @@ class VarianceScaling(Initializer):
             "fan_geo_avg": math.sqrt(fan_in * fan_out),
         }[self.mode]
         return math.sqrt(self.scale / fan) if fan else 0.0
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
+        fitted = super().fitted(label, layout, kernel)
+        return replace(fitted, kernel=kernel) if self.plain else fitted
+
+    @property
+    def plain(self) -> bool:
+        return super().plain and self.kernel is None
 
 
 def _unit(distribution: str, complex: bool) -> tuple[Law, float]:

@@ -96,6 +96,23 @@ ROWS = [
         for distribution in ("truncated_normal", "normal", "uniform")
     ),
 ]
+HE = initializers.he_normal()
+COMBINED = [  # their oracle: tests/test_combinators.py
+    Row("blocks", {"init": HE, "sizes": 2}, None, None),
+    Row("blocks", {"init": [HE, initializers.glorot_uniform()], "sizes": (4, 30)}, None, None),
+]
+EXACT = [  # their oracle: tests/test_matrices.py
+    Row("identity", {}, None, None),
+    Row("identity", {"gain": -0.3, "shift": (2, 1)}, None, None),
+    Row("dirac", {"groups": 2}, None, None),
+    Row("hadamard", {"scale": 1.7}, None, None),
+    Row("zer_o", {}, None, None),
+    Row("sparse", {"sparsity": 0.8, "stddev": 0.02}, None, None),
+]
+ORTHOGONAL = [  # their last bits follow the backend's linear algebra
+    Row("orthogonal", {"scale": 1.3}, None, None),
+    Row("delta_orthogonal", {}, None, None),
+]
 IDS = ["-".join([row.name, *map(str, row.options.values())]) for row in ROWS]
 RANDOM = [row for row in ROWS if row.law]
 RANDOM_IDS = [name for row, name in zip(ROWS, IDS, strict=True) if row.law]

@@ -7,8 +7,9 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import jaxinit
-from jaxinit import initializers
+from jaxinit import Layout, initializers
 
+HE = initializers.he_normal()
 KEY = jax.random.key(0)
 NAN = float("nan")
 
@@ -27,6 +28,21 @@ CASES = [
     (lambda: jaxinit.normal(KEY, (3, -1)), ValueError, r"^normal: shape \(3, -1\) has a negative dimension; use sizes of 0 or more\.$"),
     (lambda: jaxinit.normal(KEY, 3), TypeError, r"^normal: shape must be a sequence of ints; got 3\.$"),
     (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
+    # layouts and blocks
+    (lambda: initializers.he_normal(in_axis=0, layout=Layout()), ValueError, r"^he_normal: layout already says what each axis is; leave out in_axis, out_axis and batch_axis, or the layout\.$"),
+    (lambda: jaxinit.glorot_uniform(KEY, (4, 4), batch_axis=0, layout=Layout()), ValueError, r"^glorot_uniform: layout already says"),
+    (lambda: initializers.lecun_normal(layout="bti,ij->btj"), TypeError, r"^lecun_normal: layout must be a jaxinit\.Layout, as jaxinit\.layouts makes; got 'bti,ij->btj'\.$"),
+    (lambda: Layout(in_axis="0"), TypeError, r"^Layout: in_axis must be an int or a tuple of ints; got '0'\.$"),
+    (lambda: Layout(in_stride=0), ValueError, r"^Layout: in_stride must be a positive int; got 0\.$"),
+    (lambda: Layout(blocks=0), ValueError, r"^Layout: blocks must be a number of equal blocks or a tuple of their sizes; got 0\.$"),
+    (lambda: Layout(blocks=(4, 0)), ValueError, r"^Layout: each of blocks must be a positive int; got 0\.$"),
+    (lambda: Layout(blocks=3).fans((4, 5)), ValueError, r"^fans: 3 equal blocks do not divide axis 1 of shape \(4, 5\); give the sizes of the blocks\.$"),
+    (lambda: jaxinit.he_normal(KEY, (4, 5), layout=Layout(blocks=(2, 2))), ValueError, r"^he_normal: blocks of sizes \(2, 2\) fill 4 of axis 1 of shape \(4, 5\); they must fill it\.$"),
+    (lambda: Layout(blocks=2, block_axis=2).fans((4, 5)), ValueError, r"^fans: shape \(4, 5\) has no axis 2 to divide into blocks\.$"),
+    (lambda: initializers.blocks(HE, 2, axis=3)(KEY, (4, 4)), ValueError, r"^blocks: shape \(4, 4\) has no axis 3 to divide into blocks\.$"),
+    (lambda: initializers.blocks([HE, HE], 3)(KEY, (4, 6)), ValueError, r"^blocks: 2 initializers for 3 blocks of shape \(4, 6\); give one, or one for each block\.$"),
+    (lambda: initializers.blocks(0.5, 3), TypeError, r"^blocks: init must be an initializer; got 0\.5\.$"),
+    (lambda: initializers.blocks(HE, "ab"), ValueError, r"^blocks: sizes must be a number of equal blocks or a tuple of their sizes; got 'ab'\.$"),
     # options, when the factory is called
     (lambda: initializers.variance_scaling(0.0, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got 0\.0\. For zeros use jaxinit\.zeros\.$"),
     (lambda: initializers.variance_scaling(-1, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got -1\.0\."),
@@ -43,6 +59,29 @@ CASES = [
     # a factory used as an initializer
     (lambda: initializers.he_normal(KEY, (4, 4), jnp.float32), TypeError, r"^he_normal: this factory takes options and was handed an array, as if it were the initializer; write initializers\.he_normal\(\) or jaxinit\.he_normal\.$"),
     (lambda: initializers.normal(KEY, (4, 4)), TypeError, r"^normal: this factory takes options"),
+    # matrices
+    (lambda: initializers.orthogonal(0.0), ValueError, r"^orthogonal: scale must be above 0; got 0\.0\."),
+    (lambda: initializers.orthogonal(KEY, (4, 4)), TypeError, r"^orthogonal: this factory takes options"),
+    (lambda: initializers.orthogonal(1.0, (0,)), TypeError, r"^orthogonal: column_axis must be an int; got \(0,\)\.$"),
+    (lambda: initializers.orthogonal(1.0, 0, layout=jaxinit.Layout()), ValueError, r"^orthogonal: layout already says what each axis is; leave out column_axis, or the layout\.$"),
+    (lambda: initializers.orthogonal(layout=3), TypeError, r"^orthogonal: layout must be a jaxinit\.Layout, as jaxinit\.layouts makes; got 3\.$"),
+    (lambda: jaxinit.orthogonal(KEY, (4,)), ValueError, r"^orthogonal: shape \(4,\) is no matrix; it needs at least two axes\. For a bias use jaxinit\.zeros\.$"),
+    (lambda: jaxinit.orthogonal(KEY, (4, 4), column_axis=2), ValueError, r"^orthogonal: column_axis 2 is out of range for shape \(4, 4\); use -2 to 1\.$"),
+    (lambda: jaxinit.orthogonal(KEY, (4, 4), "int32"), ValueError, r"^orthogonal: draws real or complex numbers, not int32"),
+    (lambda: jaxinit.orthogonal(None, (4, 4)), TypeError, r"^orthogonal: expected one JAX random key"),
+    (lambda: jaxinit.orthogonal(KEY, (4, 4), "float8_e4m3fn", scale=500.0), ValueError, r"^orthogonal: values up to 500 overflow float8_e4m3fn"),
+    (lambda: jaxinit.orthogonal(KEY, (4, 4), layout=jaxinit.Layout(in_axis=0, out_axis=0)), ValueError, r"^orthogonal: axis 0 of shape \(4, 4\) is both an in and an out axis; a matrix needs rows and columns\.$"),
+    (lambda: jaxinit.delta_orthogonal(KEY, (3, 5, 4)), ValueError, r"^delta_orthogonal: shape \(3, 5, 4\) has 5 inputs for 4 outputs; a map that keeps lengths needs as many outputs as inputs\.$"),
+    (lambda: initializers.identity(0.0), ValueError, r"^identity: gain must not be 0\. For zeros use jaxinit\.zeros\.$"),
+    (lambda: initializers.identity(shift=0.5), TypeError, r"^identity: shift must be an int or a tuple of ints; got 0\.5\.$"),
+    (lambda: jaxinit.identity(None, (4, 4), shift=(1,)), ValueError, r"^identity: shift \(1,\) has 1 entries, shape \(4, 4\) has 2 axes; give one an axis, or one int for the outputs\.$"),
+    (lambda: initializers.dirac(0), ValueError, r"^dirac: groups must be a positive int; got 0\.$"),
+    (lambda: initializers.dirac(2, layout=jaxinit.Layout()), ValueError, r"^dirac: layout already says what each axis is; leave out groups, or the layout\.$"),
+    (lambda: jaxinit.dirac(None, (3, 4, 5), groups=2), ValueError, r"^dirac: groups=2 does not divide the 5 outputs"),
+    (lambda: initializers.sparse(1.0), ValueError, r"^sparse: sparsity must be at least 0 and below 1; got 1\.0\. For zeros use jaxinit\.zeros\.$"),
+    (lambda: initializers.sparse(0.5, in_axis=0, layout=jaxinit.Layout()), ValueError, r"^sparse: layout already says what each axis is; leave out in_axis, or the layout\.$"),
+    (lambda: initializers.hadamard(KEY), TypeError, r"^hadamard: this factory takes options"),
+    (lambda: initializers.zer_o(KEY), TypeError, r"^zer_o: this factory takes options"),
     # dtypes
     (lambda: jaxinit.he_normal(KEY, (4, 4), "int32"), ValueError, r"^he_normal: draws real or complex numbers, not int32; use a floating dtype, as jnp\.float32\.$"),
     (lambda: jaxinit.uniform(KEY, (4,), bool), ValueError, r"^uniform: draws real or complex numbers, not bool"),

@@ -1,0 +1,352 @@
+"""Layouts: from what a layer is to the axes of its kernel by role and its effective fans.
+
+A layout serves any variance-scaling initializer, with or without Flax:
+
+    initializers.he_normal(layout=layouts.einsum("bti,ihd->bthd"))
+    layouts.conv((2, 2), groups=64).fans((3, 3, 1, 64))
+
+fan_in is the mean number of kernel terms that one output sums, in the interior and averaged over
+the phases of a stride; fan_out is the same of the transposed map, which carries gradients. So with
+independent inputs of variance 1, a kernel of variance 1/fan_in gives outputs of variance 1.
+Kernels have Flax's shapes. The layers of ``jaxinit.linen`` and ``jaxinit.nnx`` know their own.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ._fans import Layout, check_count
+
+__all__ = [
+    "attention",
+    "conv",
+    "conv_local",
+    "conv_transpose",
+    "dense",
+    "einsum",
+    "embedding",
+    "fused",
+    "general_dense",
+    "stacked",
+]
+
+Sizes = int | Sequence[int]
+
+
+def dense() -> Layout:
+    """A dense layer's kernel (in, out).
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.dense().fans((256, 512))
+      Fans(fan_in=256.0, fan_out=512.0)
+    """
+    return Layout()
+
+
+def general_dense(in_axes: int = 1, out_axes: int = 1, batch_axes: int = 0) -> Layout:
+    """A dense layer over several axes: kernel (*batch, *in, *out).
+
+    Args:
+      in_axes, out_axes, batch_axes: how many of each.
+
+    Raises:
+      ValueError: a count that is not positive (batch_axes: negative).
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.general_dense(2, 1, batch_axes=1).fans((8, 4, 16, 512))
+      Fans(fan_in=64.0, fan_out=512.0)
+    """
+    call = "layouts.general_dense"
+    inner = check_count(call, "in_axes", in_axes) + check_count(call, "out_axes", out_axes)
+    batch = batch_axes and check_count(call, "batch_axes", batch_axes)
+    return Layout(
+        tuple(range(-inner, -out_axes)),
+        tuple(range(-out_axes, 0)),
+        tuple(range(-inner - batch, -inner)),
+    )
+
+
+def conv(
+    strides: Sizes = 1, groups: int = 1, *, input_dilation: Sizes = 1, axes: int = 2
+) -> Layout:
+    """A convolution's kernel (*window, in/groups, out).
+
+    fan_in is the window times in/groups; fan_out the window times out/(groups s^2) for two strides
+    s. A dilated kernel has the fans of a dense one.
+
+    Args:
+      strides: of each window axis, or one for all.
+      groups: of a grouped convolution; depthwise where it is the number of inputs.
+      input_dilation: as ``strides``; divides fan_in, as the stride of a transposed convolution.
+      axes: how many window axes an int for all stands for.
+
+    Raises:
+      ValueError: a number that is not positive.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.conv(strides=2, groups=256).fans((4, 4, 1, 256))
+      Fans(fan_in=16.0, fan_out=4.0)
+    """
+    call = "layouts.conv"
+    return Layout(
+        groups=check_count(call, "groups", groups),
+        in_stride=_product(call, "input_dilation", input_dilation, axes),
+        out_stride=_product(call, "strides", strides, axes),
+    )
+
+
+def conv_transpose(strides: Sizes = 1, transpose_kernel: bool = False, *, axes: int = 2) -> Layout:
+    """A transposed convolution's kernel (*window, in, out), or (*window, out, in).
+
+    One output meets one phase of the stride only: fan_in is the window times in, over the strides.
+
+    Args:
+      strides: of each window axis, or one for all.
+      transpose_kernel: whether the kernel has the shape of the convolution it transposes.
+      axes: how many window axes an int for all stands for.
+
+    Raises:
+      ValueError: a number that is not positive.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.conv_transpose(2).fans((4, 4, 64, 32))
+      Fans(fan_in=256.0, fan_out=512.0)
+    """
+    stride = _product("layouts.conv_transpose", "strides", strides, axes)
+    in_axis, out_axis = (-1, -2) if transpose_kernel else (-2, -1)
+    return Layout(in_axis, out_axis, in_stride=stride)
+
+
+def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
+    """A local convolution's kernel (*places, window * in, out): one for each place of the output.
+
+    Args:
+      kernel_size: the window.
+      strides: of each window axis, or one for all.
+
+    Raises:
+      ValueError: a number that is not positive.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.conv_local((3, 3)).fans((14, 14, 9 * 8, 16))
+      Fans(fan_in=72.0, fan_out=144.0)
+    """
+    call, axes = "layouts.conv_local", len(kernel_size)
+    return Layout(
+        batch_axis=tuple(range(-axes - 2, -2)),
+        out_repeat=_product(call, "kernel_size", kernel_size, axes),
+        out_stride=_product(call, "strides", strides, axes),
+    )
+
+
+def embedding() -> Layout:
+    """An embedding's table (vocabulary, features): fan_in and fan_out are features.
+
+    One output sums one term, so this fan_in is a convention, Flax's: a table of variance 1/features
+    has rows of length 1.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.embedding().fans((50257, 768))
+      Fans(fan_in=768.0, fan_out=768.0)
+    """
+    return Layout(in_axis=-2, out_axis=-2)
+
+
+def attention(projection: str) -> Layout:
+    """A projection's kernel of multi-head attention, with its heads apart.
+
+    Args:
+      projection: "query", "key" or "value", kernel (in, heads, head size); or "out", kernel (heads,
+        head size, out).
+
+    Raises:
+      ValueError: another projection.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.attention("out").fans((12, 64, 768))
+      Fans(fan_in=768.0, fan_out=768.0)
+    """
+    if projection in ("query", "key", "value"):
+        return general_dense(1, 2)
+    if projection == "out":
+        return general_dense(2, 1)
+    raise ValueError(
+        f"layouts.attention: projection must be query, key, value or out; got {projection!r}."
+    )
+
+
+def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout:
+    """Several kernels fused along one axis, as queries, keys and values, or the gates of a cell.
+
+    Fans are those of a block, and an initializer draws each block apart.
+
+    Args:
+      blocks: how many equal ones, or their sizes along ``axis``.
+      layout: of one block; without one, a dense layer's.
+      axis: along which they stand.
+
+    Raises:
+      ValueError: blocks that are not positive.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.fused(3).fans((512, 1536))
+      Fans(fan_in=512.0, fan_out=512.0)
+    """
+    return replace(layout or dense(), blocks=blocks, block_axis=axis)
+
+
+def stacked(layout: Layout | None = None) -> Layout:
+    """Kernels stacked along a new first axis: experts, layers, ensembles.
+
+    Args:
+      layout: of one kernel; without one, a dense layer's.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.stacked().fans((8, 512, 2048))  # eight experts
+      Fans(fan_in=512.0, fan_out=2048.0)
+    """
+    one = layout or dense()
+
+    def moved(axes: Sizes) -> tuple[int, ...]:
+        given = (axes,) if isinstance(axes, int) else axes
+        return tuple(axis if axis < 0 else axis + 1 for axis in given)
+
+    return replace(
+        one,
+        in_axis=moved(one.in_axis),
+        out_axis=moved(one.out_axis),
+        batch_axis=(0, *moved(one.batch_axis)),
+        block_axis=moved(one.block_axis)[0],
+    )
+
+
+def einsum(
+    equation: str,
+    input_shape: Sequence[int] | None = None,
+    kernel_shape: Sequence[int] | None = None,
+) -> Layout:
+    """The kernel of an einsum: "input,kernel->output".
+
+    A kernel's axis is summed over with the input (in), kept (out), shared by input and output
+    (batch), or summed over alone (window). Where the input is also summed over an axis that the
+    kernel does not have, one output sums its terms that many times, and ``input_shape`` is needed.
+
+    Args:
+      equation: two operands and an explicit output; an ellipsis in the input and output is free,
+        one in the kernel needs ``kernel_shape``.
+      input_shape, kernel_shape: checked against the equation where given.
+
+    Raises:
+      ValueError: an equation without two operands or output, with an index repeated in one operand
+        or unknown in the output; shapes that do not fit, or that are needed and not given.
+
+    Example:
+      >>> from jaxinit import layouts
+      >>> layouts.einsum("bti,ihd->bthd").fans((256, 8, 64))
+      Fans(fan_in=256.0, fan_out=512.0)
+    """
+    inputs, kernel, output = _operands(equation)
+    inputs = _lettered(equation, "input", inputs, input_shape)
+    kernel = _lettered(equation, "kernel", kernel, kernel_shape)
+    output = output.replace("...", "".join(c for c in kernel if c not in string.ascii_letters))
+    sizes = _sizes(equation, (inputs, kernel), (input_shape, kernel_shape))
+    lost = [c for c in inputs if c not in kernel and c not in output and c in string.ascii_letters]
+    for index in lost:
+        if index not in sizes:
+            raise ValueError(
+                f"layouts.einsum: {equation!r} sums its input over {index!r}, which the kernel "
+                f"does not have; give input_shape, whose size there multiplies fan_in."
+            )
+    axes: dict[tuple[bool, bool], list[int]] = {}
+    for axis, index in enumerate(kernel):
+        axes.setdefault((index in inputs, index in output), []).append(axis)
+    return Layout(
+        in_axis=axes.get((True, False), ()),
+        out_axis=axes.get((False, True), ()),
+        batch_axis=axes.get((True, True), ()),
+        in_repeat=math.prod(sizes[index] for index in lost),
+    )
+
+
+def _operands(equation: str) -> tuple[str, str, str]:
+    """(input, kernel, output), without spaces."""
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    operands = left.split(",")
+    if not arrow or len(operands) != 2:
+        raise ValueError(
+            f"layouts.einsum: expected 'input,kernel->output', as 'bti,ihd->bthd'; "
+            f"got {equation!r}."
+        )
+    for operand in (*operands, output):
+        letters = operand.replace("...", "")
+        strange = [c for c in letters if c not in string.ascii_letters or letters.count(c) > 1]
+        if strange or operand.count("...") > 1:
+            raise ValueError(
+                f"layouts.einsum: {operand!r} in {equation!r} must have each index once, a letter, "
+                f"and at most one ellipsis."
+            )
+    unknown = set(output.replace("...", "")) - set(left)
+    if unknown or ("..." in left) != ("..." in output):
+        what = repr(min(unknown)) if unknown else "the ellipsis"
+        raise ValueError(f"layouts.einsum: {what} must stand on both sides of {equation!r}.")
+    return operands[0], operands[1], output
+
+
+def _lettered(equation: str, role: str, operand: str, shape: Sequence[int] | None) -> str:
+    """The operand with a digit for each axis of its ellipsis, counted from the right."""
+    named = len(operand.replace("...", ""))
+    if "..." not in operand:
+        if shape is not None and len(shape) != named:
+            raise ValueError(
+                f"layouts.einsum: {equation!r} has {named} axes for its {role}, whose shape is "
+                f"{tuple(shape)}."
+            )
+        return operand
+    if shape is None and role == "input":
+        return operand.replace("...", "9876543210")
+    if shape is None:
+        raise ValueError(
+            f"layouts.einsum: the kernel of {equation!r} has an ellipsis; give kernel_shape, which "
+            f"says how many axes that is."
+        )
+    hidden = len(shape) - named
+    if not 0 <= hidden <= 10:
+        raise ValueError(
+            f"layouts.einsum: {equation!r} has {named} axes or more for its {role}, whose shape is "
+            f"{tuple(shape)}."
+        )
+    return operand.replace("...", string.digits[:hidden][::-1])
+
+
+def _sizes(
+    equation: str, operands: tuple[str, str], shapes: tuple[Sequence[int] | None, ...]
+) -> dict[str, int]:
+    """The size of each index, the same wherever it stands."""
+    sizes: dict[str, int] = {}
+    for operand, shape in zip(operands, shapes, strict=True):
+        for index, size in zip(operand, shape or (), strict=False):
+            if sizes.setdefault(index, size) != size and index in string.ascii_letters:
+                raise ValueError(
+                    f"layouts.einsum: {equation!r} has index {index!r} of size {sizes[index]} in "
+                    f"its input and {size} in its kernel."
+                )
+    return sizes
+
+
+def _product(call: str, option: str, value: Sizes, axes: int) -> int:
+    """The product over the window's axes."""
+    if isinstance(value, int):
+        return check_count(call, option, value) ** axes
+    return math.prod(check_count(call, f"each of {option}", size) for size in value)

@@ -1,0 +1,53 @@
+"""The examples: with one import changed, and nothing else, they are models of jaxinit.linen."""
+
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from table import raw
+
+import jaxinit
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+import swap  # noqa: E402
+
+KEY = jax.random.key(0)
+CASES = {
+    **{path.stem: (path, lambda m: m.Model(), None) for path in swap.MODELS},
+    "gpt2": (
+        EXAMPLES / "gpt2.py",
+        lambda m: m.GPT2(m.ours(2), vocabulary=64, context=8, width=16, heads=2, layers=2),
+        jnp.zeros((1, 8), jnp.int32),
+    ),
+}
+
+
+def both(name):
+    path, make, x = CASES[name]
+    modules = [swap.load(path, swapped) for swapped in (False, True)]
+    models = [make(module) for module in modules]
+    return modules, models, modules[0].inputs(KEY) if x is None else x
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_swapped_model_has_the_same_parameters(name):
+    modules, models, x = both(name)
+    theirs, ours = (jax.eval_shape(model.init, KEY, x) for model in models)
+    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, theirs)
+    assert modules[1].nn.Dense is jaxinit.linen.Dense is not modules[0].nn.Dense
+
+
+@pytest.mark.parametrize(
+    "name", ["language", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n[0] != "l")]
+)
+def test_a_swapped_model_is_planned_and_fits_a_checkpoint(name):
+    _, (theirs, ours), x = both(name)
+    made = jaxinit.materialize(ours.init, KEY, x)
+    assert jax.tree.map(raw, made) == jax.tree.map(raw, jax.jit(ours.init)(KEY, x))
+    outputs = jax.jit(ours.apply)(made, x)
+    assert raw(outputs) == raw(jax.jit(theirs.apply)(made, x))
+    assert np.isfinite(outputs).all()
