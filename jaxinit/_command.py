@@ -81,7 +81,7 @@ def _seeded(args: Sequence[Any], seed: int) -> list[Any]:
     fresh = jax.random.key(seed, impl=jax.random.key_impl(leaves[places[0]]))
     keys = [fresh] if len(places) == 1 else list(jax.random.split(fresh, len(places)))
     for i, key in zip(places, keys, strict=True):
-        leaves[i] = key
+        leaves[i] = jax.random.split(key, leaves[i].shape) if leaves[i].shape else key
     return list(jax.tree.unflatten(structure, leaves))
 
 
@@ -116,10 +116,12 @@ def _devices(planned: Plan, text: str) -> str:
 def _mesh(text: str) -> AbstractMesh:
     """A mesh from data=8,model=4."""
     try:
-        axes = [axis.split("=") for axis in text.split(",")]
-        return AbstractMesh(tuple(int(size) for _, size in axes), tuple(name for name, _ in axes))
+        sizes = {name: int(size) for name, size in (axis.split("=") for axis in text.split(","))}
     except ValueError:
-        raise ValueError(f"init: --mesh must be as data=8,model=4; got {text!r}.") from None
+        sizes = {}
+    if len(sizes) != text.count(",") + 1 or min(sizes.values()) < 1:
+        raise ValueError(f"init: --mesh must be as data=8,model=4; got {text!r}.")
+    return AbstractMesh(tuple(sizes.values()), tuple(sizes))
 
 
 def _spread(mesh: AbstractMesh) -> Callable[[str, tuple[int, ...]], NamedSharding]:

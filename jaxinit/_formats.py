@@ -1,7 +1,7 @@
 """Formats: where the elements of each leaf lie on disk, written and read piece by piece.
 
-A format is three steps. ``prepare`` makes all that is not weights, in an empty folder; ``store``
-opens it for pieces, in any order and from several processes; ``finish`` adds what must come last.
+A format is two steps. ``prepare`` makes all that is not weights, in an empty folder; ``store``
+opens it for pieces, in any order and from several processes.
 """
 
 from __future__ import annotations

@@ -94,8 +94,11 @@ def branch_for(
     """Of a choice by platform, the branch for one; None for anything else."""
     if primitive is not primitives.cond_p or params.get("branches_platforms") is None:
         return None
+    names = {"gpu": {"cuda", "rocm"}}.get(platform, {platform})
     choices = zip(params["branches"], params["branches_platforms"], strict=True)
-    return next(closed(b) for b, platforms in choices if not platforms or platform in platforms)
+    fitting = (b for b, platforms in choices if not platforms or not names.isdisjoint(platforms))
+    found = next(fitting, None)
+    return None if found is None else closed(found)
 
 
 def is_scan(primitive: core.Primitive) -> bool:

@@ -30,6 +30,8 @@ class Maker:
     def __init__(self, plan: Plan, call: str) -> None:
         self._plan = plan
         self._inputs = _values(call, plan)
+        names = dict(zip(plan._program.inputs, plan._names, strict=True))
+        self.arguments = {names[value]: x for value, x in self._inputs.items()}
         self._where = {i: (g, n) for g in plan._groups for n, i in enumerate(g.leaves)}
         self._compiled: dict[tuple[int, Any, int | None], Any] = {}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Held at once: a piece being made, one being written, and a copy on its way: under 512 MB.
 PIECE_BYTES = 128 * 2**20
+_FEWEST = 256  # a leaf whose parts would be smaller than this share of a piece is made whole
 
 
 class Entry(NamedTuple):
@@ -55,10 +56,11 @@ def entries(plan: Plan) -> list[Entry]:
     found = []
     for i, leaf in enumerate(plan.leaves):
         aval = plan._program.outputs[i].aval
-        if internals.is_key(aval):
+        keys = internals.is_key(aval)
+        if keys:
             aval = jax.eval_shape(jax.random.key_data, aval)
         box = aval.shape
-        if leaf.nbytes > PIECE_BYTES and (block := _block(plan, i)):
+        if leaf.nbytes > PIECE_BYTES and not keys and (block := _block(plan, i)):
             box = _box(aval.shape, np.dtype(aval.dtype).itemsize, block)
         found.append(Entry(leaf.path, tuple(aval.shape), np.dtype(aval.dtype), box))
     return found
@@ -73,9 +75,10 @@ def _box(shape: tuple[int, ...], itemsize: int, block: int) -> tuple[int, ...]:
     """One range of rows of one axis, of all axes behind it, and of one place of those before."""
     for axis, size in enumerate(shape):
         rest = math.prod(shape[axis + 1 :])
-        if rest * itemsize <= PIECE_BYTES and size * rest <= block:
-            parts = -(-size * rest * itemsize // PIECE_BYTES)
-            return (1,) * axis + (-(-size // parts),) + shape[axis + 1 :]
+        if rest * itemsize <= PIECE_BYTES and block % (size * rest) == 0:
+            parts = -(-size // (PIECE_BYTES // (rest * itemsize)))
+            box = (1,) * axis + (-(-size // parts),) + shape[axis + 1 :]
+            return box if math.prod(box) * itemsize * _FEWEST >= PIECE_BYTES else shape
     return shape
 
 

@@ -1,17 +1,20 @@
 """Saving a plan: made and written piece by piece, resumed where it was cut off.
 
 The checkpoint grows in ``NAME.partial`` beside its final place, with a manifest that says what it
-is, and for every process a list of the pieces that are on disk. When all are, it is renamed.
+is, and lists of the pieces that are on disk. When all are, it is renamed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MANIFEST = "jaxinit.json"
+_MANIFEST, _LOGS = "jaxinit.json", "jaxinit.done"
 _BATCH_BYTES = 256 * 2**20  # written between two waits for the disk
 _CALL = "Plan.save"
 
@@ -49,149 +52,183 @@ class _Job(NamedTuple):
     def format(self) -> Format:
         return FORMATS[self.kind]
 
-    def nbytes(self, numbers: Sequence[int]) -> int:
+    def nbytes(self, numbers: Collection[int]) -> int:
         """Bytes of some of the pieces."""
         chosen = (self.pieces[n] for n in numbers)
         return sum(p.length * self.entries[p.leaf].dtype.itemsize for p in chosen)
 
 
+class _Source:
+    """What makes the pieces of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.maker = Maker(plan, _CALL)
+
+    @cached_property
+    def _whole(self) -> Sequence[jax.Array]:
+        """All leaves of a plan that runs as one program."""
+        return self.maker.whole([None] * len(self.plan.leaves))
+
+    def make(self, piece: Piece) -> np.ndarray:
+        """The piece's elements, flat."""
+        if self.plan.whole:
+            return _pieces.stored(self._whole[piece.leaf])
+        return _pieces.make(self.maker, piece)
+
+
 def save(plan: Plan, path: str | os.PathLike[str], format: str, progress: bool) -> None:
     """``Plan.save``."""
-    job = _job(plan, Path(path), format)
-    if _complete(job):
-        return
-    maker = Maker(plan, _CALL)
-    finished = _finished(job)
-    todo = [n for n in range(len(job.pieces)) if n not in finished]
-    _check_room(job, todo)
-    if jax.process_index() == 0:
-        _prepare(plan, job)
-    _wait("prepared")
-    store = job.format.store(job.folder, job.entries, _manifest(job)["names"])
-    _check_same(plan, job, maker, store, finished)
-    _write(plan, job, maker, store, todo[jax.process_index() :: jax.process_count()], progress)
-    _wait("written")
-    if jax.process_index() == 0:
-        for log in job.folder.glob("done.*"):
-            log.unlink()
-        os.rename(job.folder, job.target)
-    _wait("finished")
+    source = _Source(plan)
+    job = _job(source, Path(os.path.abspath(path)), format)
+    if job.target.exists() or job.target.is_symlink():
+        return _check_complete(job, source)
+    with _alone(job):
+        if jax.process_index() == 0:
+            _check_room(job)
+            _prepare(job, source)
+        _wait("prepared")
+        store = _store(job, job.folder)
+        finished = _finished(job.folder)
+        _check_same(job, source, store, finished)
+        todo = [n for n in range(len(job.pieces)) if n not in finished]
+        _wait("counted")
+        share = todo[jax.process_index() :: jax.process_count()]
+        _write(job, source, store, share, progress)
+        _wait("written")
+        if jax.process_index() == 0:
+            os.rename(job.folder, job.target)
+            shutil.rmtree(job.target / _LOGS)
+        _wait("finished")
 
 
-def _job(plan: Plan, path: Path, format: str) -> _Job:
+def _job(source: _Source, path: Path, format: str) -> _Job:
     """The work, once it is known to be possible."""
+    plan = source.plan
     if format not in FORMATS:
         names = " or ".join(map(repr, FORMATS))
         raise ValueError(f"{_CALL}: format must be {names}; got {format!r}.")
     if [leaf.path for leaf in plan.leaves] == [""]:
         raise ValueError(f"{_CALL}: the plan is one array without a name; return a dict of it.")
     entries = _pieces.entries(plan)
-    refused = [
-        f"{entry.path} ({why})" for entry in entries if (why := FORMATS[format].refused(entry))
-    ]
+    refused = [f"{e.path} ({why})" for e in entries if (why := FORMATS[format].refused(e))]
     if refused:
         raise ValueError(
             f"{_CALL}: {format} cannot hold {', '.join(refused)}; "
             f"use another dtype or the other format."
         )
     names = [entry.path.replace("/", ".") for entry in entries]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    taken = (_MANIFEST, f"{_MANIFEST}.new", _LOGS)
+    wrong = sorted({name for name in names if names.count(name) > 1 or name.startswith(taken)})
+    if wrong:
         raise ValueError(
-            f"{_CALL}: these names stand for several leaves: {', '.join(twice)}; rename one, so "
-            f"that no key holds a dot or slash."
+            f"{_CALL}: these names stand for several leaves, or for jaxinit's own files: "
+            f"{', '.join(wrong)}; rename the leaves, with no dot or slash in a key."
         )
     pieces = [p for i, entry in enumerate(entries) for p in _pieces.pieces(i, entry)]
-    return _Job(
-        path,
-        path.with_name(path.name + ".partial"),
-        format,
-        entries,
-        pieces,
-        _fingerprint(plan, format, entries),
-    )
+    folder = path.with_name(path.name + ".partial")
+    return _Job(path, folder, format, entries, pieces, _fingerprint(source, format, entries))
 
 
-def _fingerprint(plan: Plan, format: str, entries: Sequence[Entry]) -> str:
-    """What the checkpoint is of: leaves, arguments and captured arrays."""
+def _fingerprint(source: _Source, format: str, entries: Sequence[Entry]) -> str:
+    """What the checkpoint is of: leaves, arguments that they depend on, captured arrays."""
     digest = hashlib.sha256(format.encode())
     for entry in entries:
         digest.update(repr((entry.path, entry.shape, entry.dtype.name, entry.box)).encode())
-    arrays = [*plan._arguments]
-    for group in plan._groups:
-        arrays += [value.const for signature in group.arguments for value in signature.lifted]
-    for array in arrays:
-        digest.update(repr(content(array)).encode())
+    for name, array in source.maker.arguments.items():
+        digest.update(repr((name, content(array))).encode())
+    for group in source.plan._groups:
+        for signature in group.arguments:
+            for value in signature.lifted:
+                digest.update(repr(content(value.const)).encode())
     return digest.hexdigest()
 
 
-def _complete(job: _Job) -> bool:
-    """Whether the checkpoint is there already; another one in its place is an error."""
-    if not job.target.exists():
-        return False
+def _check_complete(job: _Job, source: _Source) -> None:
+    """Raises unless the checkpoint that is there is the one this plan makes."""
     try:
-        found = json.loads((job.target / _MANIFEST).read_text())["fingerprint"]
+        same = _read(job.target)["fingerprint"] == job.fingerprint
+        if same:
+            _check_same(job, source, _store(job, job.target), range(len(job.pieces)))
     except (OSError, ValueError, KeyError):
-        found = None
-    if found != job.fingerprint:
+        same = False
+    if not same:
         raise FileExistsError(
             f"{_CALL}: {job.target} exists and is not what this plan makes; nothing was changed. "
             f"Save to another path, or remove it."
         )
-    return True
+    if jax.process_index() == 0:
+        shutil.rmtree(job.target / _LOGS, ignore_errors=True)
 
 
-def _prepare(plan: Plan, job: _Job) -> None:
-    """The folder with its manifest, new or as it was left."""
-    marker = job.folder / _MANIFEST
-    if job.folder.exists() and any(job.folder.iterdir()) and not marker.exists():
+@contextmanager
+def _alone(job: _Job) -> Iterator[None]:
+    """Process 0 holds the folder, so that no other save writes there."""
+    if jax.process_index() != 0:
+        yield
+        return
+    _check_free(job)
+    _attempt(job, lambda: (job.folder / _LOGS).mkdir(parents=True, exist_ok=True))
+    with open(job.folder / _LOGS / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError(
+                f"{_CALL}: another process is saving to {job.target}; wait for it, or save to "
+                f"another path."
+            ) from None
+        yield
+
+
+def _check_free(job: _Job) -> None:
+    """Raises where the folder is somebody else's, or of another plan."""
+    if job.folder.exists() and not job.folder.is_dir():
+        held = True
+    else:
+        held = job.folder.exists() and {f.name for f in job.folder.iterdir()} - {_LOGS}
+    found = _manifest(job.folder)
+    if held and found is None and not (job.folder / _LOGS).exists():
         raise FileExistsError(
             f"{_CALL}: {job.folder}, where the checkpoint would grow, exists and holds something "
             f"else; nothing was changed. Move it away, or save to another path."
         )
-    found = _read(marker)
     if found and found["fingerprint"] != job.fingerprint:
         raise ValueError(
             f"{_CALL}: {job.folder} is a checkpoint of another plan, seed or format that was cut "
             f"off; nothing was changed. Finish it with that one, remove it, or save to another "
             f"path."
         )
-    if found and found["names"] is not None:
+
+
+def _prepare(job: _Job, source: _Source) -> None:
+    """The folder with all that is not weights, new or as it was left: the manifest comes last."""
+    if _manifest(job.folder):
         return
-    _attempt(job, lambda: job.folder.mkdir(parents=True, exist_ok=True))
-    _replace(marker, {"fingerprint": job.fingerprint, "names": None})
     for leftover in job.folder.iterdir():
-        if leftover != marker:
+        if leftover.name != _LOGS:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    plan = source.plan
     numbers = plan._layout.numbers()
     names = _attempt(job, job.format.prepare, job.folder, job.entries, numbers)
     keys = {leaf.path: str(leaf.dtype) for leaf in plan.leaves if "key<" in str(leaf.dtype)}
-    _replace(
-        marker,
-        {
-            "fingerprint": job.fingerprint,
-            "format": job.kind,
-            "leaves": len(job.entries),
-            "bytes": plan.nbytes,
-            "keys": keys,  # leaves that are random keys, stored as their data
-            "made_by": {"jax": jax.__version__},
-            "names": names,
-        },
-    )
+    manifest = {
+        "fingerprint": job.fingerprint,
+        "format": job.kind,
+        "leaves": len(job.entries),
+        "bytes": plan.nbytes,
+        "keys": keys,  # leaves that are random keys, stored as their data
+        "made_by": {"jax": jax.__version__},
+        "names": names,
+    }
+    _attempt(job, _replace, job.folder / _MANIFEST, manifest)
 
 
-def _read(marker: Path) -> dict[str, Any] | None:
-    return json.loads(marker.read_text()) if marker.exists() else None
+def _read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / _MANIFEST).read_text())
 
 
-def _manifest(job: _Job) -> dict[str, Any]:
-    found = _read(job.folder / _MANIFEST)
-    if found is None:
-        raise FileNotFoundError(
-            f"{_CALL}: process {jax.process_index()} does not see {job.folder}, which process 0 "
-            f"made; save to a filesystem that all processes share."
-        )
-    return found
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    return _read(folder) if (folder / _MANIFEST).exists() else None
 
 
 def _replace(path: Path, content: Any) -> None:
@@ -204,25 +241,35 @@ def _replace(path: Path, content: Any) -> None:
     os.replace(fresh, path)
 
 
-def _finished(job: _Job) -> set[int]:
+def _store(job: _Job, folder: Path) -> Store:
+    """The checkpoint in the folder, open for pieces."""
+    found = _manifest(folder)
+    if found is None:
+        raise FileNotFoundError(
+            f"{_CALL}: process {jax.process_index()} does not see {folder}, which process 0 "
+            f"made; save to a filesystem that all processes share."
+        )
+    return job.format.store(folder, job.entries, found["names"])
+
+
+def _finished(folder: Path) -> set[int]:
     """The numbers of the pieces that are on disk: whole lines of the logs."""
     numbers: set[int] = set()
-    for log in job.folder.glob("done.*"):
-        lines = log.read_text().split("\n")[:-1]
-        numbers.update(int(line) for line in lines)
+    for log in folder.glob(f"{_LOGS}/*.log"):
+        numbers.update(map(int, log.read_text().split("\n")[:-1]))
     return numbers
 
 
-def _check_same(plan: Plan, job: _Job, maker: Maker, store: Store, finished: set[int]) -> None:
+def _check_same(job: _Job, source: _Source, store: Store, finished: Collection[int]) -> None:
     """One finished piece of every program, made again, must be what is on disk."""
     seen: set[int] = set()
     for number in sorted(finished):
         piece = job.pieces[number]
-        group = plan.leaves[piece.leaf].group
-        if group in seen or plan.whole:
+        program = piece.leaf if source.plan.whole else source.plan.leaves[piece.leaf].group
+        if program in seen:
             continue
-        seen.add(group)
-        if _pieces.make(maker, piece).tobytes() != store.read(piece).tobytes():
+        seen.add(program)
+        if source.make(piece).tobytes() != store.read(piece).tobytes():
             path = job.entries[piece.leaf].path
             raise ValueError(
                 f"{_CALL}: {job.folder} was begun with other values of {path!r} than this plan "
@@ -230,9 +277,10 @@ def _check_same(plan: Plan, job: _Job, maker: Maker, store: Store, finished: set
             )
 
 
-def _check_room(job: _Job, todo: Sequence[int]) -> None:
-    place = next(folder for folder in job.folder.absolute().parents if folder.exists())
-    free, needed = shutil.disk_usage(place).free, job.nbytes(todo)
+def _check_room(job: _Job) -> None:
+    finished = _finished(job.folder)
+    needed = job.nbytes([n for n in range(len(job.pieces)) if n not in finished])
+    free = shutil.disk_usage(job.folder).free
     if free < needed:
         raise OSError(
             f"{_CALL}: {job.target} needs {_show.size(needed)} more and its disk has "
@@ -240,13 +288,12 @@ def _check_room(job: _Job, todo: Sequence[int]) -> None:
         )
 
 
-def _write(
-    plan: Plan, job: _Job, maker: Maker, store: Store, todo: Sequence[int], progress: bool
-) -> None:
+def _write(job: _Job, source: _Source, store: Store, todo: Sequence[int], progress: bool) -> None:
     """Make the pieces of this process, one while another is being written."""
-    whole = _whole(plan, maker)
+    logs = job.folder / _LOGS
+    name = f"{jax.process_index()}.{len(list(logs.iterdir()))}.log"  # a new one for each run
     with (
-        open(job.folder / f"done.{jax.process_index()}", "a") as log,
+        open(logs / name, "x") as log,
         ThreadPoolExecutor(1) as writer,
         _show.bar(progress, "saving", job.nbytes(todo)) as advance,
     ):
@@ -254,21 +301,13 @@ def _write(
         for batch in _batches(job, todo):
             for number in batch:
                 piece = job.pieces[number]
-                data = _pieces.make(maker, piece) if whole is None else whole(piece)
+                data = source.make(piece)
                 pending.result()
                 pending = writer.submit(_attempt, job, store.write, piece, data)
                 advance(data.nbytes, job.entries[piece.leaf].path)
             pending.result()
             pending = writer.submit(_attempt, job, _commit, store, log, batch)
         pending.result()
-
-
-def _whole(plan: Plan, maker: Maker) -> Callable[[Piece], np.ndarray] | None:
-    """A plan that runs as one program has its leaves at once."""
-    if not plan.whole:
-        return None
-    made = maker.whole([None] * len(plan.leaves))
-    return lambda piece: _pieces.stored(made[piece.leaf])
 
 
 def _batches(job: _Job, todo: Sequence[int]) -> Iterator[list[int]]:

@@ -35,7 +35,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 @contextmanager
-def bar(shown: bool, title: str, total: int, done: int = 0) -> Iterator[Advance]:
+def bar(shown: bool, title: str, total: int) -> Iterator[Advance]:
     """A bar of bytes on stderr, and what to call as they are done; without one, does nothing."""
     if not shown:
         yield lambda count, label: None
@@ -45,7 +45,7 @@ def bar(shown: bool, title: str, total: int, done: int = 0) -> Iterator[Advance]
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total, completed=done)
+        task = progress.add_task(title, total=total)
 
         def advance(count: int, label: str) -> None:
             progress.update(task, advance=count, description=f"{title} {label}")

@@ -74,7 +74,7 @@ class Window(NamedTuple):
 
     def number(self, value: Any) -> Any:
         """A number as wide as the indices: 64 bits only where the array needs it."""
-        dtype = np.uint64 if self.size > 2**32 else np.uint32
+        dtype = np.uint64 if self.size >= 2**32 else np.uint32
         return dtype(value) if isinstance(value, int) else lax.convert_element_type(value, dtype)
 
 
@@ -88,11 +88,12 @@ class _Needs(NamedTuple):
 def unit(output: Value, limit: int, place: Place, known: Container[Value] = ()) -> int | None:
     """The size of the blocks within which a window of the leaf must lie; None where none may.
 
-    ``limit`` is the most elements of a value on the way that may be made whole.
+    ``limit`` is the most bytes of a value on the way that may be made whole.
     """
     needs = _needs(output, known, place)
-    if any(value.op is not None and value.aval.size > limit for value in needs.whole):
-        return None
+    for value in needs.whole:
+        if value.op is not None and value.aval.size * value.aval.dtype.itemsize > limit:
+            return None
     found = output.aval.size
     for value in needs.windows:
         bodies, inner_place = _bodies(value, place) if value not in known else ((), place)
@@ -100,7 +101,7 @@ def unit(output: Value, limit: int, place: Place, known: Container[Value] = ()) 
             inner = unit(body.outputs[0], limit, inner_place, body.inputs)
             if inner is None:
                 return None
-            found = min(found, inner)
+            found = math.gcd(found, inner)
     return found
 
 
@@ -112,10 +113,10 @@ def make(
     They come as one axis, and lie within one block of ``unit`` elements.
     """
     size = output.aval.size
-    with jax.enable_x64(True) if size > 2**32 else nullcontext():
+    with jax.enable_x64(True) if size >= 2**32 else nullcontext():
         window = Window(jnp.uint32(0), length, size, place)
         high, low = (window.number(half) for half in start)
-        first = low if size <= 2**32 else (high << window.number(32)) | low
+        first = low if size < 2**32 else (high << window.number(32)) | low
         return _make(output, env, window._replace(start=first))
 
 
@@ -139,7 +140,7 @@ def _needs(output: Value, known: Container[Value], place: Place) -> _Needs:
     stack = [output]
     while stack:
         value = stack.pop()
-        if value in needs.windows or value in needs.whole:
+        if value in needs.windows:
             continue
         if value in known or value.op is None:
             needs.windows[value] = None
@@ -156,22 +157,42 @@ def _needs(output: Value, known: Container[Value], place: Place) -> _Needs:
 
 
 def _has_rule(value: Value, place: Place) -> bool:
+    """Whether a window can be made of the operation's result, with the bits of the whole.
+
+    A draw is made so that they never differ. Elsewhere a compiler that sees whole arrays rounds
+    otherwise: where it knows an array, where rows are repeated, where indices are computed with,
+    and where a loop, of which a window has one step, keeps what follows apart.
+    """
     op = value.op
     assert op is not None
-    if _is_elementwise(op):
-        # A compiler multiplies repeated rows with a constant before it repeats them: the bits
-        # of a float depend on how it is repeated, but for a single number.
-        repeated = any(1 < v.aval.size < value.aval.size for v in op.inputs)
-        return not (repeated and internals.is_float(value.aval))
-    # Likewise of arithmetic on indices, but in a draw, which is made to be safe from it.
-    counts = op.primitive.name == "iota" and place.drawing
-    return counts or draws_threefry(op) or bool(_bodies(value, place)[0])
+    if op.primitive is internals.RANDOM_BITS:
+        return draws_threefry(op)
+    if op.primitive.name == "iota":
+        return place.drawing
+    if not _is_elementwise(op):
+        return bool(_bodies(value, place)[0])
+    if place.drawing:
+        return True
+    arrays = [v for v in op.inputs if v.aval.size > 1]
+    if any(v.aval.size < value.aval.size for v in arrays):
+        return False
+    rounds = internals.is_float(value.aval) and op.primitive.name not in _MOVES
+    return not (rounds and any(_is_apart(v) for v in arrays))
+
+
+def _is_apart(value: Value) -> bool:
+    """Whether the value is an array that is known, or comes from a loop, but for its shape."""
+    while value.op is not None and value.op.primitive.name in _MOVES:
+        value = value.op.inputs[0]
+    return value.op is None or internals.is_scan(value.op.primitive)
 
 
 def _is_elementwise(op: Op) -> bool:
     """Whether each element is made of those at the same place, after broadcasting."""
     if op.primitive.name == "reshape":
         return op.params.get("dimensions") is None
+    if op.primitive.name == "bitcast_convert_type":
+        return op.inputs[0].aval.shape == op.outputs[0].aval.shape
     return op.primitive.name in _ELEMENTWISE or op.primitive is internals.THREEFRY
 
 

@@ -1,7 +1,8 @@
 """kill_saves.py FOLDER FORMAT N: kills a save at N random moments, and has each resumed.
 
-Prints how many were killed before their end, and how many gave the bytes of a save left alone. The
-saves run in children that are forked before JAX has started.
+Prints how many were killed before their end, how many then gave the bytes of a save left alone, and
+how many had pieces on disk. The saves run in children that are forked before JAX has started. Every
+fourth moment is of the whole run, the others of the time from the first piece on.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ def tree_hash(folder):
 
 
 def save(path, format):
-    _pieces.PIECE_BYTES = _save._BATCH_BYTES = 2**16
+    _pieces.PIECE_BYTES = _save._BATCH_BYTES = 2**15
 
     def init(key):
         large = jaxinit.he_normal(key, (1024, 512))
@@ -55,21 +56,43 @@ def finish(path, format):
 def main():
     folder, format, moments = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     begun = time.monotonic()
-    whole = finish(folder / "whole", format)
+    child = start(folder / "whole", format)
+    first = seconds_to_first(folder / "whole", begun)
+    os.waitpid(child, 0)
     seconds = time.monotonic() - begun
+    whole = tree_hash(folder / "whole")
     chance = random.Random(0)
-    killed = same = tries = 0
-    while killed < moments and tries < 3 * moments:
+    killed = same = partly = tries = 0
+    while killed < moments and tries < 4 * moments:
         tries += 1
         path = folder / f"cut {tries}"
+        begun = time.monotonic()
         child = start(path, format)
-        time.sleep(chance.uniform(0, seconds))
+        if tries % 4 == 0:
+            time.sleep(chance.uniform(0, seconds))
+        else:
+            seconds_to_first(path, begun)
+            time.sleep(chance.uniform(0, seconds - first))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         if not path.exists():  # else it had ended before
             killed += 1
+            partly += bool(noted(path))
             same += finish(path, format) == whole
-    print(killed, same)
+    print(killed, same, partly)
+
+
+def noted(path):
+    """The pieces that a save has noted as done."""
+    logs = path.with_name(path.name + ".partial").glob("jaxinit.done/*.log")
+    return "".join(log.read_text() for log in logs)
+
+
+def seconds_to_first(path, begun):
+    """Wait until a save has noted its first piece, or is done."""
+    while not (noted(path) or path.exists()) and time.monotonic() < begun + 60:
+        time.sleep(0.001)
+    return time.monotonic() - begun
 
 
 if __name__ == "__main__":

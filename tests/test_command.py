@@ -89,6 +89,7 @@ ERRORS = {
     ),
     "integer": (["test_command:factory", "--dry-run", "--dtype", "int8"], r"a floating dtype, as"),
     "mesh": (["test_command:factory", "--dry-run", "--mesh", "8"], r"^init: --mesh must be as dat"),
+    "no device": (["test_command:factory", "--dry-run", "--mesh", "d=0"], r"--mesh must be as dat"),
     "seed": (["test_command:without_keys", "--dry-run", "--seed", "1"], r"^init: --seed replaces"),
 }
 

@@ -1,5 +1,7 @@
 """Windows and pieces: parts of a leaf, made without the rest, with the bits of the whole."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import models
@@ -14,6 +16,7 @@ from jaxinit import _pieces, _windows
 from jaxinit._make import Maker
 
 KEY = jax.random.key(3)
+CAPTURED = np.random.default_rng(0).normal(size=(40, 40)).astype("float32")
 
 
 @pytest.fixture
@@ -57,6 +60,9 @@ LAWS = {
     "scanned": lambda key, shape: lax.scan(
         lambda c, k: (c, jaxinit.he_normal(k, shape[1:])), 0, jax.random.split(key, shape[0])
     )[1],
+    "vmapped, ours": lambda key, shape: jax.vmap(lambda k: jaxinit.he_normal(k, (4, 40)))(
+        jax.random.split(key, 42)
+    ),
     "branch": lambda key, shape: lax.cond(
         jax.random.uniform(key) > 0.5,
         lambda: jax.random.normal(key, shape),
@@ -81,6 +87,24 @@ def test_windows_of_every_kind_of_program(name, small_pieces):
 WHOLE = {
     "orthogonal": lambda key: jax.nn.initializers.orthogonal()(key, (40, 40)),
     "a carry": lambda key: lax.scan(lambda c, k: (c + 1, c), jnp.zeros(500), None, length=7)[1],
+    "after a loop": lambda key: (
+        lax.map(lambda k: jax.random.normal(k, (24, 40)), jax.random.split(key, 5)) * 0.5 + 1
+    ),
+    "blocks that do not nest": lambda key: lax.map(
+        lambda k: jax.random.normal(k, (600,)), jax.random.split(key, 4)
+    ).reshape(6, 400),
+    "repeated integers": lambda key: (
+        jax.random.normal(key, (40, 40))
+        * jnp.broadcast_to(jnp.arange(40)[:, None], (40, 40)).astype("float32")
+    ),
+    "captured": lambda key: jnp.asarray(CAPTURED) * 1.5 * 2.7,
+    "captured in a sum": lambda key: CAPTURED / 3.7 + jax.random.normal(key, (40, 40)) * 1.3,
+    "whole and window": lambda key: (
+        CAPTURED.reshape(50, 32)
+        + lax.scan(lambda c, x: (c, x * 2), 0.0, CAPTURED)[1].reshape(50, 32)
+    ),
+    "keys": lambda key: jax.random.split(key, 400),
+    "narrow bits": lambda key: lax.bitcast_convert_type(jax.random.bits(key, (40, 40)), jnp.uint16),
     "repeated rows": lambda key: jax.random.normal(key, (40, 40)) * jnp.arange(40.0)[:, None],
     "transposed": lambda key: jax.random.normal(key, (40, 60)).T,
     "rbg": lambda key: jax.random.normal(jax.random.key(0, impl="rbg"), (40, 60)),
@@ -91,10 +115,9 @@ WHOLE = {
 def test_what_cannot_be_cut_is_made_whole(name, small_pieces):
     planned = jaxinit.plan(WHOLE[name], KEY)
     maker, (entry,) = Maker(planned, "test"), _pieces.entries(planned)
-    whole = jax.jit(WHOLE[name])(KEY)
-    assert joined(maker, 0, entry).tobytes() == np.asarray(whole).tobytes()
-    if whole.nbytes > 1000:
-        assert entry.box == entry.shape
+    whole = _pieces.stored(jax.jit(WHOLE[name])(KEY))
+    assert joined(maker, 0, entry).tobytes() == whole.tobytes()
+    assert entry.box == entry.shape
 
 
 def test_beyond_32_bits_of_index():
@@ -117,6 +140,14 @@ def test_beyond_32_bits_of_index():
     np.testing.assert_array_equal(np.asarray(by_path["jax"], np.float64), expected)
 
 
+@pytest.mark.parametrize("shape", [(2**16, 2**16), (1, 2**16, 2**16)])
+@pytest.mark.parametrize("init", [jax.random.normal, jaxinit.normal])
+def test_just_at_32_bits_of_index(init, shape):
+    planned = jaxinit.plan(lambda key: init(key, shape), KEY)
+    maker = Maker(planned, "test")
+    assert np.isfinite(maker.window(0, 2**32 - 100, 100)).all()
+
+
 def test_a_window_needs_no_temporary():
     planned = jaxinit.plan(lambda key: jaxinit.he_normal(key, (4096, 4096)), KEY)
     maker = Maker(planned, "test")
@@ -127,11 +158,18 @@ def test_a_window_needs_no_temporary():
 
 def test_boxes_are_rows_that_fit():
     limit = _pieces.PIECE_BYTES // 4
-    assert _pieces._box((1000, limit // 100), 4, 10 * limit) == (100, limit // 100)
+    assert _pieces._box((1000, limit // 100), 4, 10 * (limit // 100) * 100) == (
+        100,
+        limit // 100,
+    )
     assert _pieces._box((3, 7, limit // 2), 4, 21 * limit // 2) == (1, 2, limit // 2)
-    stacked = 50, limit // 100, 10  # blocks of one layer: a window must not cross two
-    assert _pieces._box(stacked, 4, limit // 10) == (1, limit // 100, 10)
+    layers = 50, limit // 100, 10  # blocks of one layer: a window must not cross two
+    assert _pieces._box(layers, 4, limit // 100 * 10) == (1, limit // 100, 10)
     assert _pieces._box((5 * limit,), 4, 5 * limit) == (limit,)
+    tiny = 2**20, 64  # parts of one row each would be too many
+    assert _pieces._box(tiny, 4, 64) == tiny
+    for shape in [(32, 4096, 7168), (100, 33_200_000), (5, 26_000_000), (7, 11, 13, 17, 4001)]:
+        assert math.prod(_pieces._box(shape, 4, math.prod(shape))) <= limit
 
 
 def test_the_rule_against_repeated_floats_is_needed():
