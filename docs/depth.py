@@ -99,7 +99,7 @@ def main() -> None:
                 width = 1.2 if label != RECOMMENDED[0] else 2.0
                 if not same:
                     axes[row, column].semilogy(values, color=colour, linewidth=width, label=label)
-        axes[0, column].set_title(title)
+        axes[0, column].set_title(title, fontsize=9)
         axes[1, column].set_xlabel("layer")
     for row, what in enumerate(("signal after the layer", "gradient before the layer")):
         axes[row, 0].set_ylabel(f"{what}, rms")

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from . import _functions, _laws, initializers
 from ._activations import Activation, resolve
@@ -33,20 +32,9 @@ class Laws(NamedTuple):
     bias: Init
 
 
-class Widened(NamedTuple):
-    """An initializer that knows float32 only, rounded to any dtype once."""
-
-    init: Init
-
-    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = None) -> jax.Array:
-        asked = jnp.dtype(dtype or jnp.float32)
-        wide = asked if asked.itemsize >= 4 else jnp.float32
-        return self.init(key, shape, wide).astype(asked)
-
-
 _ZEROS = initializers.zeros
 _LECUN, _GLOROT = initializers.lecun_normal(), initializers.glorot_uniform()
-_ORTHOGONAL = Widened(jax.nn.initializers.orthogonal())
+_ORTHOGONAL = initializers.orthogonal()
 # torch: U(-b, b), b = 1/sqrt(fan_in); of a transposed convolution it takes the outputs for fan_in,
 # and in a cell b = 1/sqrt(hidden) throughout, the fan_out of a gate.
 _TORCH = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -170,8 +158,6 @@ def fit(label: str, init: Init, layout: Layout, kernel: tuple[int, ...] | None =
             return own.fitted(label, layout, kernel)
         block = own.fitted(label, layout.block)
         return Blocks((block,), layout.blocks, layout.block_axis, call=block.call)
-    if isinstance(own, Widened) and layout.blocks != 1:
-        return Blocks((own,), layout.blocks, layout.block_axis, call=label)
     inner = getattr(init, "__wrapped__", None)
     if inner is None:
         return init

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -143,6 +143,10 @@ def _kernel(spec: _Assembly, gaussian: Array, scale: Array) -> Array:
     return jnp.pad(kernel, list(zip(before, after, strict=True)))
 
 
+# From the in and out axis of a dense layer or a convolution to the axis of the columns.
+_COLUMNS: dict[object, int] = {((-2,), (-1,)): -1, ((-1,), (-2,)): -2}
+
+
 @dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
     """Orthonormal rows or columns; with ``delta`` at the window's centre, zero elsewhere."""
@@ -177,6 +181,17 @@ class Orthogonal(Initializer):
         gaussian = _draw.draw(key, _laws.NORMAL, spec.stack, wide, 1.0, work)
         spec, scale = spec._replace(spread=work is not None), wide.type(self.scale)
         return _draw.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
+
+    @property
+    def plain(self) -> bool:
+        return self.layout == -1
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
+        fitted = super().fitted(label, layout, kernel)
+        columns = _COLUMNS.get((layout.in_axis, layout.out_axis))
+        if columns is None or layout.batch_axis or self.delta or not self.plain:
+            return fitted
+        return replace(fitted, layout=columns)  # a window stays among the rows
 
     def _layout(self, shape: tuple[int, ...]) -> Layout:
         if isinstance(self.layout, Layout):

@@ -76,15 +76,16 @@ class Initializer(ABC):
     @property
     def plain(self) -> bool:
         """Whether it was given no axes, layout or blocks of its own."""
-        return True
+        return getattr(self, "layout", None) in (None, Layout())
 
     def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
         """This initializer for a layer's parameter, ``label`` before its name in errors.
 
-        Where its law depends on fans and it was given no axes, it takes those of ``layout``; of a
+        Where it goes by axes and was given none, it takes those of ``layout``; and the fans of a
         kernel of shape ``kernel`` where the parameter is another, as a bias.
         """
-        return replace(self, call=f"{label}: {self.call}")
+        axes = {"layout": layout} if self.plain and hasattr(self, "layout") else {}
+        return replace(self, call=f"{label}: {self.call}", **axes)
 
 
 def check_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -338,12 +339,12 @@ class VarianceScaling(Initializer):
         return math.sqrt(self.scale / fan) if fan else 0.0
 
     def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
-        named = super().fitted(label, layout, kernel)
-        return replace(named, layout=layout, kernel=kernel) if self.plain else named
+        fitted = super().fitted(label, layout, kernel)
+        return replace(fitted, kernel=kernel) if self.plain else fitted
 
     @property
     def plain(self) -> bool:
-        return self.layout == Layout() and self.kernel is None
+        return super().plain and self.kernel is None
 
 
 def _unit(distribution: str, complex: bool) -> tuple[Law, float]:

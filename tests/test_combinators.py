@@ -77,7 +77,11 @@ def test_keys_of_any_kind(kind):
     assert initializers.blocks(HE, 2)(jax.random.key_data(key), (4, 6)).shape == (4, 6)
 
 
-@pytest.mark.parametrize("spec", [P("d", "m"), P("m"), P(None, ("d", "m")), P()], ids=str)
+@pytest.mark.parametrize(
+    "spec",
+    [P("d", "m"), *(pytest.param(P(*s), marks=pytest.mark.slow) for s in (["m"], [None, "d"], []))],
+    ids=str,
+)
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=str)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_out_sharding(spec, axis_type, axis):

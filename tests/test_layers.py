@@ -89,7 +89,11 @@ def test_a_linen_layer_has_flax_parameters(name, args, options, x):
     assert jax.tree.map(raw, made) == jax.tree.map(raw, expected)  # another function as it is
 
 
-@pytest.mark.parametrize("name", [*CELLS, "ConvLSTMCell"])
+def slow_but(names, quick):
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", slow_but([*CELLS, "ConvLSTMCell"], ["OptimizedLSTMCell"]))
 def test_a_linen_cell_has_flax_parameters(name):
     args, x = ((4, (3, 3)), IMAGE[None]) if name == "ConvLSTMCell" else ((4,), SEQUENCE)
 
@@ -127,15 +131,20 @@ NNX_SWAPS = [
 
 
 @pytest.mark.parametrize(("name", "args", "options"), NNX_SWAPS, ids=[s[0] for s in NNX_SWAPS])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_nnx_layer_has_flax_parameters(name, args, options, dtype):
-    theirs = flat(getattr(flax_nnx, name)(*args, **options, rngs=rngs()))
-    ours = flat(getattr(nnx, name)(*args, **options, param_dtype=dtype, rngs=rngs()))
-    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
-    assert {v.dtype for v in ours.values()} == {jnp.dtype(dtype)}
+def test_an_nnx_layer_has_flax_parameters(name, args, options):
+    def shapes(library, **more):
+        make = getattr(library, name)
+        module = flax_nnx.eval_shape(lambda: make(*args, **options, **more, rngs=rngs()))
+        state = flax_nnx.to_flat_state(flax_nnx.state(module, flax_nnx.Param))
+        return {path: (leaf.shape, leaf.dtype) for path, leaf in state}
+
+    theirs = shapes(flax_nnx)
+    assert shapes(nnx) == theirs
+    narrow = {path: (shape, jnp.dtype("bfloat16")) for path, (shape, _) in theirs.items()}
+    assert shapes(nnx, param_dtype="bfloat16") == narrow
 
 
-@pytest.mark.parametrize("name", NNX_CELLS)
+@pytest.mark.parametrize("name", slow_but(NNX_CELLS, ["GRUCell"]))
 def test_an_nnx_cell_runs_in_bfloat16(name):
     cell = getattr(nnx, name)(6, 4, param_dtype="bfloat16", rngs=rngs())
     assert np.isfinite(flax_nnx.RNN(cell, rngs=rngs())(SEQUENCE)).all()
@@ -161,6 +170,26 @@ def test_a_kernel_is_that_of_its_initializer_with_the_layout():
     assert jax.tree.map(raw, own.init(KEY, SEQUENCE)) == jax.tree.map(
         raw, theirs.init(KEY, SEQUENCE)
     )
+
+
+def singular(kernel, rows):
+    return np.linalg.svd(np.asarray(kernel).reshape(rows, -1))[1]
+
+
+def test_matrices_take_the_layout_too():
+    init = initializers.orthogonal()
+    einsum = linen.Einsum((6, 4, 3), "bti,ihd->bthd", kernel_init=init).init(KEY, SEQUENCE)
+    assert singular(einsum["params"]["kernel"], 6) == pytest.approx(np.ones(6), abs=1e-5)
+    conv = linen.Conv(4, (3, 3), kernel_init=init).init(KEY, IMAGE)["params"]["kernel"]
+    assert singular(conv, 9 * 6) == pytest.approx(np.ones(4), abs=1e-5)
+    up = nnx.ConvTranspose(6, 4, (3, 3), transpose_kernel=True, kernel_init=init, rngs=rngs())
+    kernel = np.moveaxis(up.kernel[...], -2, -1)
+    assert singular(kernel, 9 * 6) == pytest.approx(np.ones(4), abs=1e-5)
+    local = linen.ConvLocal(4, (1, 1), kernel_init=init).init(KEY, IMAGE)["params"]["kernel"]
+    assert singular(local[3, 5], 6) == pytest.approx(np.ones(4), abs=1e-5)
+    grouped = initializers.delta_orthogonal()
+    kernel = nnx.Conv(6, 6, (3,), feature_group_count=3, kernel_init=grouped, rngs=rngs()).kernel
+    assert singular(kernel[1].reshape(2, 3, 2)[:, 1], 2) == pytest.approx(np.ones(2), abs=1e-5)
 
 
 def test_an_equation_given_at_the_call_counts():
@@ -235,7 +264,8 @@ def test_fused_gates_have_the_fans_of_one():
     kernel = cell.dense_i.kernel[...]
     assert kernel.std() == pytest.approx(math.sqrt(2 / (64 + 256)), rel=0.02)
     cell = linen.ConvLSTMCell(32, (3, 3), kernel_init=jaxinit.glorot_normal)
-    kernel = flax_linen.RNN(cell).init(KEY, IMAGE[None])["params"]["cell"]["ih"]["kernel"]
+    params = jax.jit(flax_linen.RNN(cell).init)(KEY, IMAGE[None])["params"]
+    kernel = params["cell"]["ih"]["kernel"]
     assert kernel.std() == pytest.approx(math.sqrt(2 / (9 * (6 + 32))), rel=0.03)
 
 
@@ -315,9 +345,10 @@ def test_torch_draws_attention_and_cells_its_way():
             assert np.abs(params[name]["kernel"]).max() == pytest.approx(bound, rel=0.01)
             assert not np.any(params[name]["bias"])
     bound = 1 / math.sqrt(256)
-    for name in NNX_CELLS:
+    for name in ("OptimizedLSTMCell", "GRUCell"):
         module = flat(getattr(nnx, name)(64, 256, defaults="torch", rngs=rngs()))
-        params = flax_linen.RNN(getattr(linen, name)(256, defaults="torch")).init(KEY, x)
+        cell = flax_linen.RNN(getattr(linen, name)(256, defaults="torch"))
+        params = jax.jit(cell.init)(KEY, x)
         for leaf in (*module.values(), *flat(params).values()):
             assert np.abs(leaf).max() == pytest.approx(bound, rel=0.05)
 
