@@ -249,7 +249,7 @@ def _check_square(name: str, shape: Shape) -> None:
 def _hippo(shape: Shape, dtype: np.dtype) -> Array:
     n = np.arange(shape[-1], dtype=np.float64)
     root = np.sqrt(2 * n + 1)
-    matrix = -np.tril(np.outer(root, root), -1) - np.diag(n + 1)
+    matrix = np.tril(-np.outer(root, root), -1) - np.diag(n + 1)
     return jnp.broadcast_to(jnp.asarray(matrix, dtype), shape)
 
 

@@ -100,7 +100,7 @@ def test_keras_matrices():
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ("he", ValueError, r"^get: no initializer is called 'he'; known are blocks, clipped, "),
+        ("he", ValueError, r"^get: no initializer is called 'he'; known are blocks, chrono, clipped, "),
         ("get", ValueError, r"^get: no initializer is called 'get'"),
         (3, TypeError, r"^get: expected a name, a config with 'name' \(or Keras's 'class_name'\), or an initializer; got 3\.$"),
         ({"name": "he_normal", "scale": 2}, TypeError, r"^get: he_normal: got an unexpected keyword argument 'scale'$"),
