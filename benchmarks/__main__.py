@@ -13,7 +13,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from . import tensors
+from . import matrices, tensors
 from .programs import take_turns
 
 
@@ -164,6 +164,23 @@ def run_limited(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def run_matrices(quick: bool) -> list[dict[str, Any]]:
+    """Orthogonal matrices."""
+    rows = matrices.run(quick)
+    show(
+        "orthogonal float32, milliseconds",
+        ("shape", "jaxinit", "jax.nn", "ratio", "QR", "CholeskyQR2", "Newton-Schulz"),
+        ((r.shape, r.ours, r.theirs, r.ratio, r.qr, r.cholesky, r.newton) for r in rows),
+    )
+    found = take_turns("sharded", [("jaxinit",), ("jax",)], 1)
+    show(
+        "orthogonal 1024 x 1024 over 8 devices",
+        ("", "jaxinit", "jax.nn"),
+        ((field, *(f[field] for f in found)) for field in found[0]),
+    )
+    return [{**row._asdict(), "ratio": row.ratio} for row in rows]
+
+
 def run_footprint(quick: bool) -> dict[str, float]:
     """First calls, memory, import time."""
     figures = {}
@@ -199,6 +216,7 @@ def main() -> None:
         "growth": run_growth(quick),
         "saving": run_saving(quick),
         "limited": run_limited(quick),
+        "matrices": run_matrices(quick),
         "footprint": run_footprint(quick),
     }
     if arguments.json:

@@ -202,6 +202,28 @@ def limited(format: str, mib: int) -> Result:
     }
 
 
+def sharded(library: str) -> Result:
+    """Temporaries of an orthogonal matrix over eight devices, over the shard; time to compile."""
+    import jax
+
+    from jaxinit import initializers
+
+    jax.config.update("jax_num_cpu_devices", 8)
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d", "m"))
+    shape, options = (1024, 1024), {"out_sharding": sharding} if library == "jaxinit" else {}
+    source = initializers if library == "jaxinit" else jax.nn.initializers
+    init = jax.jit(
+        lambda key: source.orthogonal()(key, shape, "float32", **options), out_shardings=sharding
+    )
+    lowered, start = init.lower(jax.random.key(0)), time.perf_counter()
+    compiled = lowered.compile()
+    return {
+        "temporaries over the shard": compiled.memory_analysis().temp_size_in_bytes / 2**19,
+        "compile, s": time.perf_counter() - start,
+    }
+
+
 def importing() -> Result:
     """``import jaxinit``, of which most is ``import jax``, over that."""
     start = time.perf_counter()
@@ -213,7 +235,7 @@ def importing() -> Result:
 
 PROBES: dict[str, Callable[..., Result]] = {
     probe.__name__: probe
-    for probe in (compiling, first_call, memory, tree, saving, limited, importing)
+    for probe in (compiling, first_call, memory, tree, saving, limited, sharded, importing)
 }
 
 

@@ -36,7 +36,7 @@ from ._functions import (
 from .initializers import Initializer
 
 if TYPE_CHECKING:
-    from . import linen, nnx
+    from . import linen, nnx, recipes
     from ._activations import gain
     from ._choose import Recommendation, for_activation, recommend
     from ._plan import Plan, materialize, plan
@@ -77,6 +77,7 @@ __all__ = [
     "ones",
     "orthogonal",
     "plan",
+    "recipes",
     "recommend",
     "sparse",
     "tree_init",
@@ -104,7 +105,7 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("linen", "nnx"):  # these import Flax
+    if name in ("linen", "nnx", "recipes"):  # the first two import Flax
         return import_module(f"jaxinit.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")

@@ -202,6 +202,14 @@ def _cast(parts: list[jax.Array], dtype: np.dtype) -> jax.Array:
     return lax.bitcast_convert_type(lax.convert_element_type(rounded, np.uint16), dtype)
 
 
+def saturate(x: jax.Array, dtype: np.dtype) -> jax.Array:
+    """The cast, but what the dtype cannot hold becomes its largest value; float8 would have NaN."""
+    if dtype.kind != "c" and jnp.finfo(dtype).max < jnp.finfo(x.dtype).max:
+        limit = float(jnp.finfo(dtype).max)
+        x = jnp.clip(x, -limit, limit)
+    return x.astype(dtype)
+
+
 def fill(
     value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype, out_sharding: OutSharding = None
 ) -> jax.Array:

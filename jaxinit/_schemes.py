@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _draw, _laws
+from . import _config, _draw, _laws
 from ._draw import OutSharding
 from ._fans import Layout
 from ._laws import Law
@@ -28,6 +28,7 @@ from ._stream import check_key
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 
+_MOST_SHOWN = 1000  # elements of an array
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
 
 
@@ -58,6 +59,19 @@ class Initializer(ABC):
         out_sharding: OutSharding = None,
     ) -> jax.Array:
         """The array."""
+
+    def to_config(self) -> dict[str, Any]:
+        """The call that made it in JSON's types; ``initializers.get`` reads it back.
+
+        Raises:
+          ValueError: a part that JSON cannot hold, as a function that is not of jaxinit.
+
+        Example:
+          >>> from jaxinit import initializers
+          >>> initializers.normal(0.02).to_config()
+          {'name': 'normal', 'stddev': 0.02}
+        """
+        return _config.read(self.call)
 
     @property
     def plain(self) -> bool:
@@ -123,9 +137,18 @@ def dtype_name(name: str, dtype: DType) -> DType:
     return jnp.dtype(dtype).name
 
 
+def shown(value: object) -> str:
+    """The value as a call shows it: arrays in full, so that the call can be read back."""
+    if not isinstance(value, np.ndarray | jax.Array):
+        return repr(value)
+    if value.size > _MOST_SHOWN:
+        return f"<{value.dtype} array of shape {value.shape}>"
+    return f"array({value.tolist()!r}, dtype={value.dtype.name!r})"
+
+
 def as_call(name: str, *positional: object, **options: tuple[Any, Any]) -> str:
     """The call as a user would write it; ``options`` are (value, default)."""
-    given = [repr(value) for value in positional]
+    given = [shown(value) for value in positional]
     for option, (value, default) in options.items():
         if option == "dtype" and value is not None:
             given.append(f"dtype={jnp.dtype(value).name!r}")

@@ -16,10 +16,14 @@ device makes its own part. For a complex dtype the variance is E|z|^2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import _laws
-from ._combinators import Blocks, blocks
+import numpy as np
+
+from . import _config, _laws
+from ._combinators import Blocks, Init, blocks, clipped, masked, repeated, scaled, shifted
+from ._dynamics import chrono, hippo, mamba_a_log, mamba_dt_bias
 from ._fans import Axes, Layout
 from ._matrices import dirac, hadamard, identity, sparse, zer_o
 from ._orthogonal import delta_orthogonal, orthogonal
@@ -40,23 +44,33 @@ from ._schemes import (
 __all__ = [
     "Initializer",
     "blocks",
+    "chrono",
+    "clipped",
     "constant",
     "delta_orthogonal",
     "dirac",
+    "get",
     "glorot_normal",
     "glorot_uniform",
     "hadamard",
     "he_normal",
     "he_uniform",
+    "hippo",
     "identity",
     "kaiming_normal",
     "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "mamba_a_log",
+    "mamba_dt_bias",
+    "masked",
     "normal",
     "ones",
     "ones_init",
     "orthogonal",
+    "repeated",
+    "scaled",
+    "shifted",
     "sparse",
     "truncated_normal",
     "uniform",
@@ -67,6 +81,34 @@ __all__ = [
     "zeros",
     "zeros_init",
 ]
+
+
+def get(identifier: str | Mapping[str, Any] | Init) -> Init:
+    """The initializer of a name or a config; a function is handed back as it is.
+
+    Args:
+      identifier: a name, as "he_normal" or Keras's "HeNormal"; what ``to_config`` gives, a dict of
+        "name" and options; or Keras's config, a dict of "class_name" and "config". Keras's
+        distribution "normal" is a truncated normal, and so it is read; its seed is left out.
+
+    Raises:
+      ValueError: an unknown name or option of Keras; what the factory itself refuses.
+      TypeError: neither a name, a config, nor a function; an option the factory does not have.
+
+    Example:
+      >>> from jaxinit import initializers
+      >>> initializers.get("he_normal") == initializers.he_normal()
+      True
+      >>> initializers.get({"class_name": "VarianceScaling", "config": {"distribution": "normal"}})
+      variance_scaling(1.0, 'fan_in', 'truncated_normal')
+    """
+    factories = {name: globals()[name] for name in __all__ if name not in ("get", "Initializer")}
+    return _config.build(identifier, {**factories, "Layout": Layout, "array": _array})
+
+
+def _array(value: Any, dtype: str) -> np.ndarray:
+    return np.asarray(value, dtype)
+
 
 zeros: Initializer = Constant.of(0.0, "zeros")
 ones: Initializer = Constant.of(1.0, "ones")

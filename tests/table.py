@@ -101,6 +101,13 @@ COMBINED = [  # their oracle: tests/test_combinators.py
     Row("blocks", {"init": HE, "sizes": 2}, None, None),
     Row("blocks", {"init": [HE, initializers.glorot_uniform()], "sizes": (4, 30)}, None, None),
 ]
+CHANGED = [  # likewise; factories alone
+    Row("scaled", {"init": HE, "factor": 0.3}, None, None),
+    Row("shifted", {"init": HE, "offset": 0.7}, None, None),
+    Row("clipped", {"init": HE, "lower": -0.1, "upper": 0.2}, None, None),
+    Row("repeated", {"init": HE, "times": 2}, None, None),
+    Row("masked", {"init": HE, "mask": np.tri(65, 34, dtype=bool)}, None, None),
+]
 EXACT = [  # their oracle: tests/test_matrices.py
     Row("identity", {}, None, None),
     Row("identity", {"gain": -0.3, "shift": (2, 1)}, None, None),
@@ -112,6 +119,12 @@ EXACT = [  # their oracle: tests/test_matrices.py
 ORTHOGONAL = [  # their last bits follow the backend's linear algebra
     Row("orthogonal", {"scale": 1.3}, None, None),
     Row("delta_orthogonal", {}, None, None),
+]
+DYNAMICS = [  # their oracle: tests/test_recipes.py; factories alone, logarithms not portable
+    Row("chrono", {"t_max": 50.0}, None, None),
+    Row("mamba_dt_bias", {}, None, None),
+    Row("mamba_a_log", {}, None, None),
+    Row("hippo", {}, None, None),
 ]
 IDS = ["-".join([row.name, *map(str, row.options.values())]) for row in ROWS]
 RANDOM = [row for row in ROWS if row.law]

@@ -97,3 +97,91 @@ def test_out_sharding(spec, axis_type, axis):
         assert array.sharding.is_equivalent_to(sharding, 2)
         assert raw(array) == raw(plain)
     assert not any(f"{word}(" in text for word in ("all-gather", "all-reduce", "all-to-all"))
+
+
+# Changed after they are made ----------------------------------------------------------------------
+
+NORMAL = initializers.normal(1.0)
+TRIANGLE = np.tri(6, 34, dtype=bool)
+CHANGED = [
+    (initializers.scaled(NORMAL, -0.3), lambda x: x * np.float32(-0.3)),
+    (initializers.shifted(NORMAL, 0.7), lambda x: x + np.float32(0.7)),
+    (initializers.clipped(NORMAL, -0.5, 1.0), lambda x: np.clip(x, -0.5, 1.0)),
+    (initializers.masked(NORMAL, TRIANGLE), lambda x: np.where(TRIANGLE, x, 0)),
+    (
+        initializers.scaled(initializers.shifted(NORMAL, 1.0), 3.0),
+        lambda x: (x + 1) * np.float32(3),
+    ),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize(("init", "change"), CHANGED, ids=[repr(init)[:40] for init, _ in CHANGED])
+def test_a_change_is_made_in_float32_and_rounded_once(init, change, dtype):
+    shape = (6, 34)
+    wide = np.asarray(NORMAL(KEY, shape))
+    expected = change(wide).astype(np.float32).astype(jnp.dtype(dtype))
+    ways = {
+        "eager": init(KEY, shape, dtype),
+        "jit": jax.jit(lambda key: init(key, shape, dtype))(KEY),
+        "vmap": jax.vmap(lambda key: init(key, shape, dtype))(KEY[None])[0],
+    }
+    assert {name: raw(way) for name, way in ways.items()} == dict.fromkeys(ways, raw(expected))
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize(("init", "change"), CHANGED, ids=[repr(init)[:40] for init, _ in CHANGED])
+def test_a_change_honours_out_sharding(init, change, axis_type):
+    mesh, shape = jax.make_mesh((2, 2), ("d", "m"), axis_types=(axis_type,) * 2), (6, 34)
+    sharding = NamedSharding(mesh, P("d", "m"))
+    made = init(KEY, shape, None, sharding)
+    assert made.sharding.is_equivalent_to(sharding, 2)
+    assert raw(made) == raw(change(np.asarray(NORMAL(KEY, shape))).astype(np.float32))
+    with jax.set_mesh(mesh):
+        assert raw(init(KEY, shape, None, P("d", "m"))) == raw(made)
+
+
+def test_changes_are_values():
+    names = dict(vars(initializers), array=np.array)
+    for init, _ in CHANGED:
+        twins = (pickle.loads(pickle.dumps(init)), copy.deepcopy(init), eval(repr(init), names))
+        for twin in twins:
+            assert (twin, hash(twin), repr(twin)) == (init, hash(init), repr(init))
+    assert repr(CHANGED[0][0]) == "scaled(normal(stddev=1.0), -0.3)"
+    assert CHANGED[0][0] != initializers.scaled(NORMAL, 0.3)
+    assert initializers.masked(NORMAL, TRIANGLE) != initializers.masked(NORMAL, ~TRIANGLE)
+
+
+def test_any_function_is_changed_and_dtypes_are_inherited():
+    theirs = jax.nn.initializers.he_normal()
+    assert raw(initializers.scaled(theirs, 2.0)(KEY, (4, 4))) == raw(2 * theirs(KEY, (4, 4)))
+    inner = initializers.normal(1.0, dtype="bfloat16")
+    assert initializers.scaled(inner, 2.0)(KEY, (4,)).dtype == jnp.bfloat16
+    assert initializers.scaled(inner, 2.0, dtype="float16")(KEY, (4,)).dtype == jnp.float16
+
+
+def test_what_a_narrow_dtype_cannot_hold_is_its_largest_value():
+    made = initializers.scaled(NORMAL, 1e4)(KEY, (64,), "float8_e4m3fn").astype(np.float32)
+    wide = 1e4 * np.asarray(NORMAL(KEY, (64,)))
+    beyond = np.abs(wide) > 448
+    assert beyond.any()
+    assert np.asarray(made)[beyond].tolist() == (448 * np.sign(wide[beyond])).tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: initializers.scaled(NORMAL, 0), ValueError, r"^scaled: factor must not be 0\. For zeros use jaxinit\.zeros\.$"),
+        (lambda: initializers.scaled(3, 1.0), TypeError, r"^scaled: init must be an initializer; got 3\.$"),
+        (lambda: initializers.shifted(NORMAL, float("nan")), ValueError, r"^shifted: offset must be finite; got nan\.$"),
+        (lambda: initializers.clipped(NORMAL, 1, 1), ValueError, r"^clipped: expected lower < upper; got lower=1\.0, upper=1\.0\.$"),
+        (lambda: initializers.masked(NORMAL, np.ones(3)), TypeError, r"^masked: mask must be an array of booleans; got float64\.$"),
+        (lambda: initializers.masked(NORMAL, TRIANGLE)(KEY, (3, 3)), ValueError, r"^masked: a mask of shape \(6, 34\) does not broadcast to \(3, 3\)\.$"),
+        (lambda: initializers.scaled(NORMAL, 2.0)(KEY, (3,), "int32"), ValueError, r"^scaled: makes real or complex numbers, not int32; use a floating dtype, as jnp\.float32\.$"),
+        (lambda: initializers.clipped(NORMAL, -1, 1)(KEY, (3,), "complex64"), ValueError, r"^clipped: complex numbers have no order; use a real dtype\.$"),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_what_changes_refuse(call, error, text):
+    with pytest.raises(error, match=text):
+        call()

@@ -16,6 +16,7 @@ import jaxinit
 HOUSE = pathlib.Path(jaxinit.__file__).parent
 FLOORS = {
     "_coefficients": 0,
+    "_config": 0,
     "_stream": 0,
     "_fans": 1,
     "_laws": 1,
@@ -24,10 +25,12 @@ FLOORS = {
     "_schemes": 3,
     "_combinators": 4,
     "_views": 5,
+    "_dynamics": 6,
     "_matrices": 6,
     "_orthogonal": 6,
     "initializers": 7,
     "_functions": 8,
+    "recipes": 8,
     "_choose": 8,
     "_tree": 8,
     "layouts": 2,
