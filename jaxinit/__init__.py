@@ -30,15 +30,19 @@ from .initializers import Initializer
 if TYPE_CHECKING:
     from ._activations import gain
     from ._choose import Recommendation, for_activation, recommend
+    from ._infer import Inferred, infer
     from ._plan import Plan, materialize, plan
+    from ._roles import Parameter
     from ._tree import tree_init
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Fans",
+    "Inferred",
     "Initializer",
     "Layout",
+    "Parameter",
     "Plan",
     "Recommendation",
     "bits",
@@ -50,6 +54,7 @@ __all__ = [
     "glorot_uniform",
     "he_normal",
     "he_uniform",
+    "infer",
     "initializers",
     "kaiming_normal",
     "kaiming_uniform",
@@ -72,10 +77,13 @@ __all__ = [
 
 # Loaded on first use: together they would be a tenth of the import of JAX.
 _ROOMS = {
+    "Inferred": "_infer",
+    "Parameter": "_roles",
     "Plan": "_plan",
     "Recommendation": "_choose",
     "for_activation": "_choose",
     "gain": "_activations",
+    "infer": "_infer",
     "materialize": "_plan",
     "plan": "_plan",
     "recommend": "_choose",

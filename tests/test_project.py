@@ -31,8 +31,17 @@ FLOORS = {
     "_grouping": 5,
     "_make": 6,
     "_plan": 7,
-    "__init__": 8,
-    "__main__": 9,
+    "_axes": 5,
+    "_report": 5,
+    "_graph": 6,
+    "_follow": 7,
+    "_geometry": 7,
+    "_trunk": 7,
+    "_recognise": 8,
+    "_roles": 9,
+    "_infer": 10,
+    "__init__": 20,
+    "__main__": 21,
 }
 
 
