@@ -7,6 +7,7 @@ from . import initializers
 from ._fans import Fans, Layout, fans
 from ._functions import (
     bits,
+    blocks,
     constant,
     glorot_normal,
     glorot_uniform,
@@ -46,6 +47,7 @@ __all__ = [
     "Plan",
     "Recommendation",
     "bits",
+    "blocks",
     "constant",
     "fans",
     "for_activation",

@@ -215,10 +215,27 @@ def fill(
 def _fill(
     value: jax.Array, shape: tuple[int, ...], dtype: np.dtype, out_sharding: Sharding
 ) -> jax.Array:
-    named, full = _named(out_sharding), jnp.full(shape, value, dtype)
-    if _explicit(named):
-        return jax.sharding.reshard(full, named.spec)
-    return lax.with_sharding_constraint(full, named)
+    return place(jnp.full(shape, value, dtype), out_sharding)
+
+
+def place(x: jax.Array, out_sharding: OutSharding) -> jax.Array:
+    """The array where it belongs."""
+    if out_sharding is None:
+        return x
+    named = _named(out_sharding)
+    with _mesh_of(out_sharding):
+        if _explicit(named):
+            return jax.sharding.reshard(x, named.spec)
+        return lax.with_sharding_constraint(x, named)
+
+
+def unsharded(out_sharding: OutSharding, axis: int) -> OutSharding:
+    """The sharding with one axis left whole."""
+    if out_sharding is None:
+        return None
+    named = _named(out_sharding)
+    spec = PartitionSpec(*(None if i == axis else part for i, part in enumerate(named.spec)))
+    return NamedSharding(named.mesh, spec) if isinstance(out_sharding, NamedSharding) else spec
 
 
 def _is_tracing() -> bool:

@@ -17,8 +17,9 @@ from typing import Any
 import jax
 
 from . import _draw, initializers
+from ._combinators import Init
 from ._draw import OutSharding
-from ._fans import Axes
+from ._fans import Axes, Layout
 from ._schemes import DType, check_shape, check_sharding
 from ._stream import check_key
 
@@ -130,11 +131,13 @@ def variance_scaling(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Mean 0, variance scale / fan."""
-    return initializers.variance_scaling(scale, mode, distribution, in_axis, out_axis, batch_axis)(
-        key, shape, dtype, out_sharding
+    init = initializers.variance_scaling(
+        scale, mode, distribution, in_axis, out_axis, batch_axis, layout=layout
     )
+    return init(key, shape, dtype, out_sharding)
 
 
 def he_normal(
@@ -146,9 +149,11 @@ def he_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Truncated normal, variance 2/fan_in (He et al. 2015)."""
-    return initializers.he_normal(in_axis, out_axis, batch_axis)(key, shape, dtype, out_sharding)
+    init = initializers.he_normal(in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
 
 
 def he_uniform(
@@ -160,9 +165,11 @@ def he_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Uniform on +-sqrt(6/fan_in), variance 2/fan_in (He et al. 2015)."""
-    return initializers.he_uniform(in_axis, out_axis, batch_axis)(key, shape, dtype, out_sharding)
+    init = initializers.he_uniform(in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
 
 
 def glorot_normal(
@@ -174,11 +181,11 @@ def glorot_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Truncated normal, variance 2/(fan_in + fan_out) (Glorot & Bengio 2010)."""
-    return initializers.glorot_normal(in_axis, out_axis, batch_axis)(
-        key, shape, dtype, out_sharding
-    )
+    init = initializers.glorot_normal(in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
 
 
 def glorot_uniform(
@@ -190,11 +197,11 @@ def glorot_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Uniform, variance 2/(fan_in + fan_out) (Glorot & Bengio 2010)."""
-    return initializers.glorot_uniform(in_axis, out_axis, batch_axis)(
-        key, shape, dtype, out_sharding
-    )
+    init = initializers.glorot_uniform(in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
 
 
 def lecun_normal(
@@ -206,9 +213,11 @@ def lecun_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Truncated normal, variance 1/fan_in (LeCun et al. 1998)."""
-    return initializers.lecun_normal(in_axis, out_axis, batch_axis)(key, shape, dtype, out_sharding)
+    init = initializers.lecun_normal(in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
 
 
 def lecun_uniform(
@@ -220,11 +229,25 @@ def lecun_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Uniform on +-sqrt(3/fan_in), variance 1/fan_in (LeCun et al. 1998)."""
-    return initializers.lecun_uniform(in_axis, out_axis, batch_axis)(
-        key, shape, dtype, out_sharding
-    )
+    init = initializers.lecun_uniform(in_axis, out_axis, batch_axis, layout=layout)
+    return init(key, shape, dtype, out_sharding)
+
+
+def blocks(
+    key: jax.Array,
+    shape: Sequence[int],
+    dtype: DType = None,
+    out_sharding: OutSharding = None,
+    *,
+    init: Init | Sequence[Init],
+    sizes: int | Sequence[int],
+    axis: int = -1,
+) -> jax.Array:
+    """Kernels side by side along ``axis``, block b made by ``init`` from ``fold_in(key, b)``."""
+    return initializers.blocks(init, sizes, axis)(key, shape, dtype, out_sharding)
 
 
 kaiming_normal = he_normal

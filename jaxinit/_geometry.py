@@ -29,6 +29,9 @@ class Geometry(NamedTuple):
     outputs: Axes
     evidence: str
     looks_up: bool = False
+    groups: int = 1
+    in_stride: int = 1
+    out_stride: int = 1
 
 
 def geometry(use: Use) -> Geometry | None:
@@ -104,6 +107,7 @@ def _conv(op: Op, conv: internals.Convolution, use: Use) -> Geometry:
             conv.rhs_dilation[i],
         )
         taps_in, taps_out = taps_in * step_in, taps_out * step_out
+    window = math.prod(shape[axis] for axis in conv.window)
     groups = conv.groups * conv.batch_groups
     outputs = [blank(n) for n in op.outputs[0].aval.shape]
     outputs[conv.features] = axes.axes[conv.out_axis]
@@ -121,7 +125,15 @@ def _conv(op: Op, conv: internals.Convolution, use: Use) -> Geometry:
         _origins(axes, conv.window),
         Axes(tuple(outputs), axes.selected),
         f"{op.primitive.name}: {', '.join(parts)}",
+        groups=groups,
+        in_stride=_phases(window, taps_in),
+        out_stride=_phases(window, taps_out),
     )
+
+
+def _phases(window: int, taps: float) -> int:
+    """How many phases divide a window of which ``taps`` are met on average."""
+    return round(window / taps) if taps else 1
 
 
 def taps(

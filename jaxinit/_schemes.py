@@ -101,6 +101,25 @@ def refuse_key(name: str, option: object) -> None:
         )
 
 
+def dtype_name(name: str, dtype: DType) -> DType:
+    """A dtype by its name, so that equal ones compare equal."""
+    if dtype is None:
+        return None
+    check_dtype(name, dtype)
+    return jnp.dtype(dtype).name
+
+
+def as_call(name: str, *positional: object, **options: tuple[Any, Any]) -> str:
+    """The call as a user would write it; ``options`` are (value, default)."""
+    given = [repr(value) for value in positional]
+    for option, (value, default) in options.items():
+        if option == "dtype" and value is not None:
+            given.append(f"dtype={jnp.dtype(value).name!r}")
+        elif value is not default and value != default:
+            given.append(f"{option}={value!r}")
+    return f"{name}({', '.join(given)})"
+
+
 def check_number(name: str, option: str, value: object) -> float:
     """The option as a float, finite."""
     refuse_key(name, value)

@@ -29,7 +29,8 @@ LOW_TAG = 0x6A61786A  # "jaxj": the low words of float64
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA  # Threefish key schedule constant, 32-bit form
-_KEY_SIZES = (1, 2, 4)  # words of philox2x32; threefry2x32, philox4x32; threefry4x32, rbg
+# Words of a key: philox2x32; threefry2x32, philox4x32; threefry4x32, rbg. A raw key is taken for:
+_RAW_KINDS = {1: "philox2x32", 2: "threefry2x32", 4: "rbg"}
 
 
 def threefry2x32(key: Pair, counter: Pair) -> Pair:
@@ -57,7 +58,7 @@ def check_key(name: str, key: Any) -> None:
                 f"{expected}; got an array of keys of shape {key.shape}. "
                 f"Use jax.vmap over the keys, or index one."
             )
-    elif key.dtype != jnp.uint32 or key.ndim != 1 or key.shape[0] not in _KEY_SIZES:
+    elif key.dtype != jnp.uint32 or key.ndim != 1 or key.shape[0] not in _RAW_KINDS:
         raise ValueError(
             f"{expected}; got {key.dtype}{list(key.shape)}. A raw key is uint32 of 1, 2 or 4 words."
         )
@@ -67,6 +68,13 @@ def _describe(key: object) -> str:
     if isinstance(key, int):
         return f"the int {key}; write jax.random.key({key})"
     return "None" if key is None else f"a {type(key).__name__}"
+
+
+def fold_in(key: jax.Array, data: int) -> jax.Array:
+    """``jax.random.fold_in`` of a key of any kind, typed or raw."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key, impl=_RAW_KINDS[key.shape[0]])
+    return jax.random.fold_in(key, data)
 
 
 def stream_key(key: jax.Array, tag: int = WEIGHTS_TAG) -> Pair:

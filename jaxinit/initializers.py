@@ -16,11 +16,10 @@ device makes its own part. For a complex dtype the variance is E|z|^2.
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax.numpy as jnp
+from typing import Any, NamedTuple
 
 from . import _laws
+from ._combinators import Blocks, blocks
 from ._fans import Axes, Layout
 from ._schemes import (
     DISTRIBUTIONS,
@@ -30,13 +29,15 @@ from ._schemes import (
     Initializer,
     Scaled,
     VarianceScaling,
-    check_dtype,
+    as_call,
     check_positive,
+    dtype_name,
     refuse_key,
 )
 
 __all__ = [
     "Initializer",
+    "blocks",
     "constant",
     "glorot_normal",
     "glorot_uniform",
@@ -87,8 +88,8 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       >>> initializers.constant(0.5)(None, (2,)).tolist()
       [0.5, 0.5]
     """
-    call = _call("constant", value, dtype=(dtype, None))
-    return Constant.of(value, call, _dtype("constant", dtype))
+    call = as_call("constant", value, dtype=(dtype, None))
+    return Constant.of(value, call, dtype_name("constant", dtype))
 
 
 def uniform(scale: float = 1e-2, dtype: DType = None) -> Initializer:
@@ -113,8 +114,8 @@ def uniform(scale: float = 1e-2, dtype: DType = None) -> Initializer:
       '1.00 0.58'
     """
     checked = check_positive("uniform", "scale", scale)
-    call = _call("uniform", scale=(checked, 1e-2), dtype=(dtype, None))
-    return Scaled(_laws.UNIFORM, checked, call=call, dtype=_dtype("uniform", dtype))
+    call = as_call("uniform", scale=(checked, 1e-2), dtype=(dtype, None))
+    return Scaled(_laws.UNIFORM, checked, call=call, dtype=dtype_name("uniform", dtype))
 
 
 def normal(stddev: float = 1e-2, dtype: DType = None) -> Initializer:
@@ -137,8 +138,8 @@ def normal(stddev: float = 1e-2, dtype: DType = None) -> Initializer:
       '0.020'
     """
     checked = check_positive("normal", "stddev", stddev)
-    call = _call("normal", stddev=(checked, 1e-2), dtype=(dtype, None))
-    return Scaled(_laws.NORMAL, checked, call=call, dtype=_dtype("normal", dtype))
+    call = as_call("normal", stddev=(checked, 1e-2), dtype=(dtype, None))
+    return Scaled(_laws.NORMAL, checked, call=call, dtype=dtype_name("normal", dtype))
 
 
 def truncated_normal(
@@ -173,7 +174,7 @@ def truncated_normal(
             f"{name}: expected lower < upper, reaching within 37 standard deviations of 0; "
             f"got lower={low}, upper={high}."
         )
-    call = _call(
+    call = as_call(
         name,
         stddev=(checked, 1e-2),
         dtype=(dtype, None),
@@ -181,7 +182,7 @@ def truncated_normal(
         upper=(high, 2.0),
     )
     law = _laws.truncated_normal(low, high)
-    return Scaled(law, checked, call=call, dtype=_dtype(name, dtype))
+    return Scaled(law, checked, call=call, dtype=dtype_name(name, dtype))
 
 
 def variance_scaling(
@@ -192,6 +193,8 @@ def variance_scaling(
     out_axis: Axes = -1,
     batch_axis: Axes = (),
     dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """Mean 0 and variance exactly scale / n, whatever the distribution.
 
@@ -212,11 +215,13 @@ def variance_scaling(
       in_axis, out_axis, batch_axis: an axis or a tuple of them; all others are the window, whose
         size multiplies both fans.
       dtype: used where the call gives none.
+      layout: in place of the axes, what each of them is. Where it has blocks, each is drawn apart
+        (see ``blocks``).
 
     Raises:
-      ValueError: scale not above 0, unknown mode or distribution; at the call: shapes with too
-        few axes, axes out of range, repeated, or batch and also in or out; a dtype not floating
-        or complex; a variance that overflows the dtype.
+      ValueError: scale not above 0, unknown mode or distribution, a layout together with axes;
+        at the call: shapes with too few axes, axes out of range, repeated, or batch and also in or
+        out; a dtype not floating or complex; a variance that overflows the dtype.
 
     Example:
       >>> import jax
@@ -228,13 +233,18 @@ def variance_scaling(
     Source: Glorot & Bengio 2010, eq. 12 and 16; He et al. 2015, eq. 10 and 14.
     """
     name = "variance_scaling"
-    call = _call(name, scale, mode, distribution, **_options(in_axis, out_axis, batch_axis, dtype))
-    layout = Layout.of(name, in_axis, out_axis, batch_axis)
-    return _scaling(name, call, scale, mode, distribution, layout, dtype)
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    call = as_call(name, scale, mode, distribution, **options.pairs())
+    return _scaling(name, call, scale, mode, distribution, options)
 
 
 def he_normal(
-    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType = None
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """He normal: truncated normal, mean 0, variance 2/fan_in; |x| <= 2.27 sqrt(2/fan_in).
 
@@ -250,11 +260,17 @@ def he_normal(
 
     Source: He et al. 2015, eq. 10.
     """
-    return _named("he_normal", 2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype)  # fmt: skip # noqa: E501
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    return _named("he_normal", 2.0, "fan_in", "truncated_normal", options)
 
 
 def he_uniform(
-    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType = None
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """He uniform: uniform on [-b, b], b = sqrt(6/fan_in); mean 0, variance 2/fan_in.
 
@@ -269,11 +285,17 @@ def he_uniform(
 
     Source: He et al. 2015, eq. 10, with the uniform law of equal variance.
     """
-    return _named("he_uniform", 2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    return _named("he_uniform", 2.0, "fan_in", "uniform", options)
 
 
 def glorot_normal(
-    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType = None
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """Glorot normal: truncated normal, mean 0, variance 2/(fan_in + fan_out).
 
@@ -288,11 +310,17 @@ def glorot_normal(
 
     Source: Glorot & Bengio 2010, eq. 12.
     """
-    return _named("glorot_normal", 1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis, dtype)  # fmt: skip # noqa: E501
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    return _named("glorot_normal", 1.0, "fan_avg", "truncated_normal", options)
 
 
 def glorot_uniform(
-    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType = None
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """Glorot uniform: on [-b, b], b = sqrt(6/(fan_in + fan_out)); variance 2/(fan_in + fan_out).
 
@@ -307,11 +335,17 @@ def glorot_uniform(
 
     Source: Glorot & Bengio 2010, eq. 16.
     """
-    return _named("glorot_uniform", 1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype)
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    return _named("glorot_uniform", 1.0, "fan_avg", "uniform", options)
 
 
 def lecun_normal(
-    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType = None
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """LeCun normal: truncated normal, mean 0, variance 1/fan_in. The law for SELU.
 
@@ -326,11 +360,17 @@ def lecun_normal(
 
     Source: LeCun et al. 1998, "Efficient BackProp", eq. 16; for SELU Klambauer et al. 2017.
     """
-    return _named("lecun_normal", 1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype)  # fmt: skip # noqa: E501
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    return _named("lecun_normal", 1.0, "fan_in", "truncated_normal", options)
 
 
 def lecun_uniform(
-    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType = None
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    layout: Layout | None = None,
 ) -> Initializer:
     """LeCun uniform: on [-b, b], b = sqrt(3/fan_in); mean 0, variance 1/fan_in.
 
@@ -345,7 +385,8 @@ def lecun_uniform(
 
     Source: LeCun et al. 1998, eq. 16, with the uniform law of equal variance.
     """
-    return _named("lecun_uniform", 1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
+    options = _Options(in_axis, out_axis, batch_axis, dtype, layout)
+    return _named("lecun_uniform", 1.0, "fan_in", "uniform", options)
 
 
 kaiming_normal = he_normal
@@ -354,31 +395,51 @@ xavier_normal = glorot_normal
 xavier_uniform = glorot_uniform
 
 
-def _named(
-    name: str,
-    scale: float,
-    mode: str,
-    distribution: str,
-    in_axis: Axes,
-    out_axis: Axes,
-    batch_axis: Axes,
-    dtype: DType,
-) -> Initializer:
+class _Options(NamedTuple):
+    """What every variance-scaling factory takes."""
+
+    in_axis: Axes
+    out_axis: Axes
+    batch_axis: Axes
+    dtype: DType
+    layout: Layout | None
+
+    def pairs(self) -> dict[str, tuple[Any, Any]]:
+        """Each option and its default."""
+        return {
+            name: (value, default)
+            for name, value, default in zip(self._fields, self, _DEFAULTS, strict=True)
+        }
+
+    def resolve(self, name: str) -> Layout:
+        """The layout, from the axes if it is not given."""
+        if self.layout is None:
+            return Layout.of(name, self.in_axis, self.out_axis, self.batch_axis)
+        if not isinstance(self.layout, Layout):
+            raise TypeError(
+                f"{name}: layout must be a jaxinit.Layout, as jaxinit.layouts makes; "
+                f"got {self.layout!r}."
+            )
+        if self[:3] != _DEFAULTS[:3]:
+            raise ValueError(
+                f"{name}: layout already says what each axis is; leave out in_axis, out_axis and "
+                f"batch_axis, or the layout."
+            )
+        return self.layout
+
+
+_DEFAULTS = _Options(-2, -1, (), None, None)
+
+
+def _named(name: str, scale: float, mode: str, distribution: str, options: _Options) -> Initializer:
     """A named variant of variance scaling."""
-    refuse_key(name, in_axis)
-    call = _call(name, **_options(in_axis, out_axis, batch_axis, dtype))
-    layout = Layout.of(name, in_axis, out_axis, batch_axis)
-    return _scaling(name, call, scale, mode, distribution, layout, dtype)
+    refuse_key(name, options.in_axis)
+    call = as_call(name, **options.pairs())
+    return _scaling(name, call, scale, mode, distribution, options)
 
 
 def _scaling(
-    name: str,
-    call: str,
-    scale: float,
-    mode: str,
-    distribution: str,
-    layout: Layout,
-    dtype: DType,
+    name: str, call: str, scale: float, mode: str, distribution: str, options: _Options
 ) -> Initializer:
     checked = check_positive(name, "scale", scale)
     for option, value, known in (
@@ -387,36 +448,8 @@ def _scaling(
     ):
         if value not in known:
             raise ValueError(f"{name}: {option} must be one of {', '.join(known)}; got {value!r}.")
-    return VarianceScaling(
-        checked, mode, distribution, layout, call=call, dtype=_dtype(name, dtype)
-    )
-
-
-def _dtype(name: str, dtype: DType) -> DType:
-    """A dtype by its name, so that equal ones compare equal."""
-    if dtype is None:
-        return None
-    check_dtype(name, dtype)
-    return jnp.dtype(dtype).name
-
-
-def _options(
-    in_axis: Axes, out_axis: Axes, batch_axis: Axes, dtype: DType
-) -> dict[str, tuple[Any, Any]]:
-    return {
-        "in_axis": (in_axis, -2),
-        "out_axis": (out_axis, -1),
-        "batch_axis": (batch_axis, ()),
-        "dtype": (dtype, None),
-    }
-
-
-def _call(name: str, *positional: object, **options: tuple[Any, Any]) -> str:
-    """The call as a user would write it; ``options`` are (value, default)."""
-    given = [repr(value) for value in positional]
-    for option, (value, default) in options.items():
-        if option == "dtype" and value is not None:
-            given.append(f"dtype={jnp.dtype(value).name!r}")
-        elif value is not default and value != default:
-            given.append(f"{option}={value!r}")
-    return f"{name}({', '.join(given)})"
+    layout, dtype = options.resolve(name), dtype_name(name, options.dtype)
+    scheme = VarianceScaling(checked, mode, distribution, layout.block, call=call, dtype=dtype)
+    if layout.blocks == 1:
+        return scheme
+    return Blocks((scheme,), layout.blocks, layout.block_axis, call=call, dtype=dtype)

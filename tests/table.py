@@ -96,6 +96,11 @@ ROWS = [
         for distribution in ("truncated_normal", "normal", "uniform")
     ),
 ]
+HE = initializers.he_normal()
+COMBINED = [  # their oracle: tests/test_combinators.py
+    Row("blocks", {"init": HE, "sizes": 2}, None, None),
+    Row("blocks", {"init": [HE, initializers.glorot_uniform()], "sizes": (4, 30)}, None, None),
+]
 IDS = ["-".join([row.name, *map(str, row.options.values())]) for row in ROWS]
 RANDOM = [row for row in ROWS if row.law]
 RANDOM_IDS = [name for row, name in zip(ROWS, IDS, strict=True) if row.law]

@@ -7,8 +7,9 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import jaxinit
-from jaxinit import initializers
+from jaxinit import Layout, initializers
 
+HE = initializers.he_normal()
 KEY = jax.random.key(0)
 NAN = float("nan")
 
@@ -27,6 +28,21 @@ CASES = [
     (lambda: jaxinit.normal(KEY, (3, -1)), ValueError, r"^normal: shape \(3, -1\) has a negative dimension; use sizes of 0 or more\.$"),
     (lambda: jaxinit.normal(KEY, 3), TypeError, r"^normal: shape must be a sequence of ints; got 3\.$"),
     (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
+    # layouts and blocks
+    (lambda: initializers.he_normal(in_axis=0, layout=Layout()), ValueError, r"^he_normal: layout already says what each axis is; leave out in_axis, out_axis and batch_axis, or the layout\.$"),
+    (lambda: jaxinit.glorot_uniform(KEY, (4, 4), batch_axis=0, layout=Layout()), ValueError, r"^glorot_uniform: layout already says"),
+    (lambda: initializers.lecun_normal(layout="bti,ij->btj"), TypeError, r"^lecun_normal: layout must be a jaxinit\.Layout, as jaxinit\.layouts makes; got 'bti,ij->btj'\.$"),
+    (lambda: Layout(in_axis="0"), TypeError, r"^Layout: in_axis must be an int or a tuple of ints; got '0'\.$"),
+    (lambda: Layout(in_stride=0), ValueError, r"^Layout: in_stride must be a positive int; got 0\.$"),
+    (lambda: Layout(blocks=0), ValueError, r"^Layout: blocks must be a number of equal blocks or a tuple of their sizes; got 0\.$"),
+    (lambda: Layout(blocks=(4, 0)), ValueError, r"^Layout: each of blocks must be a positive int; got 0\.$"),
+    (lambda: Layout(blocks=3).fans((4, 5)), ValueError, r"^fans: 3 equal blocks do not divide axis 1 of shape \(4, 5\); give the sizes of the blocks\.$"),
+    (lambda: jaxinit.he_normal(KEY, (4, 5), layout=Layout(blocks=(2, 2))), ValueError, r"^he_normal: blocks of sizes \(2, 2\) fill 4 of axis 1 of shape \(4, 5\); they must fill it\.$"),
+    (lambda: Layout(blocks=2, block_axis=2).fans((4, 5)), ValueError, r"^fans: shape \(4, 5\) has no axis 2 to divide into blocks\.$"),
+    (lambda: initializers.blocks(HE, 2, axis=3)(KEY, (4, 4)), ValueError, r"^blocks: shape \(4, 4\) has no axis 3 to divide into blocks\.$"),
+    (lambda: initializers.blocks([HE, HE], 3)(KEY, (4, 6)), ValueError, r"^blocks: 2 initializers for 3 blocks of shape \(4, 6\); give one, or one for each block\.$"),
+    (lambda: initializers.blocks(0.5, 3), TypeError, r"^blocks: init must be an initializer; got 0\.5\.$"),
+    (lambda: initializers.blocks(HE, "ab"), ValueError, r"^blocks: sizes must be a number of equal blocks or a tuple of their sizes; got 'ab'\.$"),
     # options, when the factory is called
     (lambda: initializers.variance_scaling(0.0, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got 0\.0\. For zeros use jaxinit\.zeros\.$"),
     (lambda: initializers.variance_scaling(-1, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got -1\.0\."),

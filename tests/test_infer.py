@@ -114,7 +114,9 @@ def test_fans_of_dots_are_what_running_them_counts(data):
 
 
 # The layout serves the initializers: their fans are the ones found.
-@pytest.mark.parametrize("name", ["attention", "einsums", "scanned", "equinox", "experts", "wmt"])
+@pytest.mark.parametrize(
+    "name", ["attention", "einsums", "scanned", "equinox", "experts", "wmt", "ppo", "imagenet"]
+)
 def test_layouts_give_the_fans(name):
     for record in read(name).values():
         if record.role in ("kernel", "recurrent"):

@@ -151,9 +151,10 @@ def test_operations_on_axes_keep_their_parameters(name):
 
 
 def test_contractions_and_convolutions():
-    eqn = equation(
-        lambda x: jnp.einsum("bi,bij->bj", x, jnp.ones((2, 3, 4))), DOT, jnp.ones((2, 3))
-    )
+    def dot(x):
+        return jnp.einsum("bi,bij->bj", x, jnp.ones((2, 3, 4)))
+
+    eqn = equation(dot, primitives.dot_general_p, jnp.ones((2, 3)))
     found = internals.contraction(eqn.primitive, eqn.params)
     assert found == (((1,), (1,)), ((0,), (0,)))
 

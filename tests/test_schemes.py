@@ -13,7 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from table import DTYPES, IDS, RANDOM, RANDOM_IDS, ROWS, SHAPES, WIDE_DTYPES, key_data, raw
+from table import (
+    COMBINED,
+    DTYPES,
+    IDS,
+    RANDOM,
+    RANDOM_IDS,
+    ROWS,
+    SHAPES,
+    WIDE_DTYPES,
+    key_data,
+    raw,
+)
 
 import jaxinit
 from jaxinit import _draw, initializers
@@ -35,7 +46,7 @@ def expected(row, shape, dtype):
 
 
 def test_every_public_scheme_is_in_the_table():
-    listed = {row.name for row in ROWS}
+    listed = {row.name for row in [*ROWS, *COMBINED]}
     others = {"Initializer", "zeros_init", "ones_init"}
     assert set(initializers.__all__) - others == listed
     assert listed <= set(jaxinit.__all__)
@@ -151,9 +162,16 @@ def test_signatures_are_those_of_jax():
             continue
         ours = getattr(initializers, name)
         ours = ours.__call__ if name in ("zeros", "ones") else ours
-        assert [(p.name, p.default) for p in inspect.signature(ours).parameters.values()] == [
-            (p.name, p.default) for p in inspect.signature(theirs).parameters.values()
-        ]
+        found, expected = (
+            [(p.name, p.default) for p in inspect.signature(made).parameters.values()]
+            for made in (ours, theirs)
+        )
+        if found[-1][0] == "layout":  # ours alone, keyword-only
+            assert (
+                inspect.signature(ours).parameters["layout"].kind == inspect.Parameter.KEYWORD_ONLY
+            )
+            found.pop()
+        assert found == expected
 
 
 def test_distributions_are_those_of_jax():
@@ -207,7 +225,8 @@ def golden():
     """SHA-256 of every scheme x dtype at one shape and key."""
     hashes = {}
     with jax.enable_x64(True):
-        for row, name in zip(ROWS, IDS, strict=True):
+        named = [*zip(ROWS, IDS, strict=True), *((row, repr(row.factory())) for row in COMBINED)]
+        for row, name in named:
             for dtype in [*DTYPES, *WIDE_DTYPES]:
                 x = row.function(jax.random.key(2026), GOLDEN_SHAPE, dtype)
                 hashes[f"{name} {dtype}"] = hashlib.sha256(raw(x)).hexdigest()
