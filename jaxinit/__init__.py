@@ -30,22 +30,28 @@ from .initializers import Initializer
 
 if TYPE_CHECKING:
     from ._activations import gain
+    from ._autoinit import Advice, Choice, autoinit
     from ._choose import Recommendation, for_activation, recommend
     from ._infer import Inferred, infer
+    from ._meanfield import MeanField, mean_field
     from ._plan import Plan, materialize, plan
-    from ._roles import Parameter
+    from ._records import Parameter
     from ._tree import tree_init
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
+    "Choice",
     "Fans",
     "Inferred",
     "Initializer",
     "Layout",
+    "MeanField",
     "Parameter",
     "Plan",
     "Recommendation",
+    "autoinit",
     "bits",
     "blocks",
     "constant",
@@ -63,6 +69,7 @@ __all__ = [
     "lecun_normal",
     "lecun_uniform",
     "materialize",
+    "mean_field",
     "normal",
     "ones",
     "plan",
@@ -79,14 +86,19 @@ __all__ = [
 
 # Loaded on first use: together they would be a tenth of the import of JAX.
 _ROOMS = {
+    "Advice": "_autoinit",
+    "Choice": "_autoinit",
     "Inferred": "_infer",
-    "Parameter": "_roles",
+    "MeanField": "_meanfield",
+    "Parameter": "_records",
     "Plan": "_plan",
     "Recommendation": "_choose",
+    "autoinit": "_autoinit",
     "for_activation": "_choose",
     "gain": "_activations",
     "infer": "_infer",
     "materialize": "_plan",
+    "mean_field": "_meanfield",
     "plan": "_plan",
     "recommend": "_choose",
     "tree_init": "_tree",

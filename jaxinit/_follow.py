@@ -265,7 +265,7 @@ def _elementwise(
         _end(trail, first, step, residual=True)
         return []
     if name in _SUMS:
-        trail.met += others
+        trail.met += [other for other in others if graph.kind(other) is Kind.SIGNAL]
     inputs: list[Value | float] = []
     for i, value in enumerate(step.inputs):
         if i in mine:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 
 from . import _jax_internals as internals
 from ._graph import graph
+from ._records import Parameter
 from ._report import text
-from ._roles import Parameter, Reader
+from ._roles import Reader
 from ._slices import Builder
 
 Tree = Any
@@ -31,6 +33,11 @@ class Inferred(Mapping[str, Parameter]):
 
     def __len__(self) -> int:
         return len(self.parameters)
+
+    @cached_property
+    def biased(self) -> frozenset[str]:
+        """The paths of the kernels that have a bias."""
+        return frozenset(p.layer for p in self.values() if p.layer)
 
     def __repr__(self) -> str:
         return f"Inferred({len(self)} parameters)"
@@ -120,8 +127,23 @@ def inferred(
     with internals.brief_tracers():
         jaxpr = jax.make_jaxpr(function)(*(flat[i][1] for i in places))
     program = Builder(shared=False).program(jaxpr)
-    paths = [jax.tree_util.keystr(flat[places[n]][0][1:], simple=True, separator="/") for n in mine]
+    paths = [path for path, _ in leaves(params)]
     return Inferred({p.path: p for p in Reader(graph(program, mine), paths).read()})
+
+
+def leaves(params: Tree) -> list[tuple[str, Any]]:
+    """The arrays of a tree by path; what is no array is left out.
+
+    As ``tree_init`` has it, a path ends at what has a shape, so that a variable of flax.nnx is
+    named like the parameter that it holds.
+    """
+    found = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_array)[0]:
+        inner = jax.tree_util.tree_flatten_with_path(leaf)[0]
+        for rest, x in inner:
+            whole = path if len(inner) == 1 else (*path, *rest)
+            found.append((jax.tree_util.keystr(whole, simple=True, separator="/"), x))
+    return [(path, x) for path, x in found if _is_array(x)]
 
 
 def _is_array(x: Any) -> bool:

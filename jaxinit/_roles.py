@@ -3,60 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from . import _jax_internals as internals
-from ._activations import Activation
 from ._axes import Axes, Selection
 from ._fans import Layout
 from ._follow import Candidate, Trail, follow, slopes
 from ._geometry import Geometry, geometry
 from ._graph import Graph, Kind, Link, Use, is_linear
 from ._recognise import IDENTITY, UNKNOWN, Recognised, recognise
+from ._records import Branch, Parameter, Source
 from ._slices import Op, Value
-from ._trunk import AFFINE, Branch, chains, descends, signal, source
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """What one parameter is for.
-
-    Attributes:
-      path: its path, joined by "/".
-      shape, dtype: as given.
-      role: "kernel", "recurrent", "embedding", "lora_a", "lora_b"; "bias" (of a layer or of a
-        normalization), "scale", "slope" (of PReLU), "position", "token", "statistic" (a running
-        mean or variance); "state" (carried by a loop, or no float), "unknown", "unused".
-      op: the operation that uses it, as JAX names it.
-      fan_in, fan_out: how many kernel terms one output sums, and how many outputs one input
-        reaches, away from borders; for an embedding the number of features; None where it is no
-        kernel.
-      layout: the roles of its axes, in, out and batch; every other one belongs to the window.
-      activation: the name of what follows, or of each block where they differ.
-      blocks: the sizes of its fused kernels along ``block_axis``; empty where it is one kernel.
-      ties: the operations that use it, where there are several.
-      residual: the residual branch that it ends, if it does.
-      layer: of a bias, the path of its kernel.
-      evidence: how this was found, for people.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: Any
-    role: str
-    op: str = ""
-    fan_in: float | None = None
-    fan_out: float | None = None
-    layout: Layout | None = None
-    activation: str = ""
-    blocks: tuple[int, ...] = ()
-    block_axis: int | None = None
-    ties: tuple[str, ...] = ()
-    residual: Branch | None = None
-    layer: str | None = None
-    evidence: str = ""
-    functions: tuple[Activation, ...] = field(default=(None,), repr=False)
+from ._trunk import AFFINE, MOVES, chains, descends, signal, source
 
 
 class _Kernel(NamedTuple):
@@ -68,6 +27,14 @@ class _Kernel(NamedTuple):
     trail: Trail | None
 
 
+class _Taken(NamedTuple):
+    """A kernel's output as an operation takes it up."""
+
+    value: Value
+    kernel: int
+    trail: Trail
+
+
 class Reader:
     """Reads the records of a graph; holds what is found on the way."""
 
@@ -77,6 +44,7 @@ class Reader:
         self.adapters: dict[Op, str] = {}  # operations of low-rank adapters -> role
         self.biases: dict[int, tuple[int, bool]] = {}  # parameter -> kernel, after a normalization
         self.after: dict[Op, str] = {}
+        self.taken: dict[Op, list[_Taken]] = {}  # by what takes them
 
     def read(self) -> list[Parameter]:
         """A record for each parameter."""
@@ -84,6 +52,7 @@ class Reader:
         for i, found in enumerate(kernels):
             for kernel in found:
                 self._attach(i, kernel)
+                self._take(i, kernel)
         self._number(kernels)
         records = [
             self._kernel(i, found) if found else self._other(i) for i, found in enumerate(kernels)
@@ -115,6 +84,57 @@ class Reader:
             adds = added.op.primitive.name in ("add", "sub", "add_any")
             if adds and _aligned(added.view.axes, followed[0]):
                 self.biases.setdefault(added.view.parameter, (i, added.normalized))
+
+    def _take(self, i: int, kernel: _Kernel) -> None:
+        """Note what takes up the kernel's output."""
+        if (trail := kernel.trail) is None:
+            return
+        for found in trail.candidates:
+            if found.taker is not None and found.strong and not found.residual:
+                self.taken.setdefault(found.taker, []).append(_Taken(found.value, i, trail))
+
+    def _fed_by(self, kernel: _Kernel) -> Source:
+        """What a kernel takes."""
+        start = signal(self.graph, kernel.op)
+        if start is None:
+            return Source("")
+        found = [t for t in self.taken.get(kernel.op, ()) if t.value is start][:1]
+        while not found and start.op is not None and start.op.primitive.name in MOVES:
+            start = start.op.inputs[0]
+        if not found and start.op is not None and start.op.primitive.name == "mul":
+            factors = self.taken.get(start.op, [])
+            found = factors if {t.value for t in factors} == set(start.op.inputs) else []
+        if not found:
+            return Source(self._origin(start))
+        if any(t.trail.met for t in found):
+            return Source("sum")
+        read = [recognise(t.trail, t.value) for t in found]
+        marks = [t.value in t.trail.normalized for t in found]
+        return Source(
+            " * ".join(r.name for r in read),
+            tuple(
+                t.trail.function(t.value) if mark else r.activation
+                for t, r, mark in zip(found, read, marks, strict=True)
+            ),
+            tuple(self.paths[t.kernel] for t in found),
+            any(marks),
+        )
+
+    def _origin(self, value: Value) -> str:
+        """Whether a signal is an input, or normalized."""
+        if value.op is None:
+            return "data" if value not in self.graph.sources else ""
+        while value.op is not None and value.op.primitive.name in AFFINE:
+            if any(v.op and v.op.primitive.name in ("rsqrt", "sqrt") for v in value.op.inputs):
+                return "normalized"
+            same = [v for v in value.op.inputs if v.aval.size == value.aval.size]
+            if len(same) != 1:
+                break
+            value = same[0]
+        # The factor of a normalization may have been scaled first.
+        factors = value.op.inputs if value.op and value.op.primitive.name == "mul" else ()
+        makers = [v.op for f in factors for v in (f.op.inputs if f.op else ()) if v.op]
+        return "normalized" * any(op.primitive.name in ("rsqrt", "sqrt") for op in makers)
 
     def _is_residual(self, op: Op, other: Value) -> bool:
         """Whether ``op`` was computed from ``other``, or from what ``other`` is a projection of."""
@@ -169,6 +189,7 @@ class Reader:
             block_axis=axis,
             ties=ops if len(ops) > 1 else (),
             residual=self._branch(linear),
+            fed_by=self._fed_by(first),
             evidence="; ".join(dict.fromkeys(k.geometry.evidence for k in found)),
             functions=tuple(found.activation for found in read),
         )
@@ -220,8 +241,12 @@ class Reader:
 
     def _branch(self, kernels: Sequence[_Kernel]) -> Branch | None:
         """The residual branch that the kernel ends."""
-        takers = [c.taker for k in kernels if k.trail for c in k.trail.candidates if c.residual]
-        return next((self.sums[op] for op in takers if op is not None), None)
+        for kernel in kernels:
+            for c in kernel.trail.candidates if kernel.trail else ():
+                if c.residual and c.taker is not None and kernel.trail is not None:
+                    normalized = c.value in kernel.trail.normalized
+                    return self.sums[c.taker]._replace(normalized=normalized)
+        return None
 
     def _blocks(
         self, kernels: Sequence[_Kernel], shape: Geometry, size: Sequence[int]
@@ -298,12 +323,14 @@ class Reader:
         if isinstance(use.op, Link):
             return "state"
         name, through = use.op.primitive.name, use.view.through
-        if {"rsqrt", "sqrt"} & set(through) or (name == "sub" and use.position == 1):
-            return "statistic"
+        if {"rsqrt", "sqrt"} & set(through):
+            return "variance"
+        if name == "sub" and use.position == 1:
+            return "mean"
         maker = use.op.inputs[use.position].op
         decayed = maker is not None and maker.primitive.name == "mul"
         if decayed and not self.graph.consumers.get(use.op.outputs[0]):  # and handed back
-            return "statistic"
+            return self._statistic(use.op.inputs[1 - use.position])
         if through:
             return "unknown"
         if name in ("add", "add_any", "sub"):
@@ -314,6 +341,18 @@ class Reader:
         if is_linear(use.op):
             return "scale"  # of the kernel's outputs
         return {"mul": "scale", "div": "scale", "concatenate": "token"}.get(name, "unknown")
+
+    def _statistic(self, value: Value) -> str:
+        """Whether a statistic of the signal is of squares."""
+        while value.op is not None and value.aval.size == value.op.outputs[0].aval.size:
+            if value.op.primitive.name in ("max", "square", "integer_pow"):
+                return "variance"
+            wide = [v for v in value.op.inputs if self.graph.kind(v) is Kind.SIGNAL]
+            if not wide or value.op.primitive.name.startswith("reduce_"):
+                squared = wide and wide[0].op and wide[0].op.primitive.name
+                return "variance" if squared in ("square", "integer_pow") else "mean"
+            value = wide[0]
+        return "mean"
 
     def _with_layer(self, i: int, record: Parameter, records: Sequence[Parameter]) -> Parameter:
         """A bias's record with its kernel's path, fan and activation."""

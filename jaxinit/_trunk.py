@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ._graph import Graph, Kind, is_linear
+from ._records import Branch
 from ._slices import Op, Value
 
-# Operations that keep a signal what it is, but for its scale and bias.
-AFFINE = frozenset(
+# Operations that keep a signal what it is; and those that change its scale and bias alone.
+MOVES = frozenset(
     (
-        *("add", "sub", "mul", "div", "neg", "reshape", "transpose", "squeeze", "broadcast_in_dim"),
-        *("convert_element_type", "copy", "stop_gradient", "select_n", "sharding_constraint"),
+        *("reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "stop_gradient"),
+        *("convert_element_type", "sharding_constraint", "reduce_window_max"),
     )
 )
-
-
-class Branch(NamedTuple):
-    """The residual branch that a kernel ends: which one along its trunk, of how many.
-
-    A branch in a loop is numbered as in its first turn; the total counts all turns.
-    """
-
-    index: int
-    total: int
+AFFINE = MOVES | {"add", "sub", "mul", "div", "neg", "select_n"}
 
 
 def signal(graph: Graph, op: Op) -> Value | None:

@@ -44,7 +44,7 @@ def counted(apply, kernel_shape, x_shape):
     return middle(apply(kernel, x)), middle(gradient)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     window=st.integers(1, 5),
     stride=st.integers(1, 3),
@@ -89,7 +89,7 @@ def test_fans_of_transposed_convolutions(window, stride, transpose):
     np.testing.assert_allclose((found.fan_in, found.fan_out), expected, rtol=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_fans_of_dots_are_what_running_them_counts(data):
     """Any einsum of a signal and a kernel; the sums of both by ones."""
@@ -100,14 +100,11 @@ def test_fans_of_dots_are_what_running_them_counts(data):
     y_names = data.draw(st.permutations([batch, *kept, free]))
     sizes = dict(zip("abcdef", (2, 3, 4, 5, 6, 7), strict=True))
     equation = f"{''.join(x_names)},{''.join(w_names)}->{''.join(y_names)}"
-    x, w = (jnp.ones([sizes[n] for n in names]) for names in (x_names, w_names))
-
-    def apply(p, x):
-        return jnp.einsum(equation, x, p)
-
-    found = infer(apply, w, x)[""]
-    terms = float(apply(w, x).reshape(-1)[0])
-    reached = float(jax.grad(lambda x: apply(w, x).sum())(x).reshape(-1)[0])
+    x, w = (np.ones([sizes[n] for n in names]) for names in (x_names, w_names))
+    found = infer(lambda p, x: jnp.einsum(equation, x, p), w, x)[""]
+    one = np.zeros_like(x)
+    one.flat[0] = 1
+    terms, reached = np.einsum(equation, x, w).flat[0], np.einsum(equation, one, w).sum()
     assert (found.fan_in, found.fan_out) == (terms, reached)
     axes = [tuple(sorted(map(w_names.index, role))) for role in (summed, kept, [batch])]
     assert found.layout == Layout(*axes)
@@ -142,7 +139,7 @@ RESIDUALS = {
 
 @pytest.mark.parametrize("name", RESIDUALS)
 def test_residual_branches(name):
-    found = {p: tuple(r.residual) for p, r in read(name).items() if r.residual}
+    found = {p: r.residual[:2] for p, r in read(name).items() if r.residual}
     assert found == RESIDUALS[name]
 
 
@@ -150,7 +147,7 @@ BLOCKS = {
     ("fused_attention", "qkv"): ((16, 16, 16), 1),
     ("fused_attention", "gated"): ((64, 64), 1),
     ("grouped_queries", "qkv"): ((16, 4, 4), 1),
-    ("fused_lstm", "cell/dense_h/kernel/value"): ((4, 4, 4, 4), 1),
+    ("fused_lstm", "cell/dense_h/kernel"): ((4, 4, 4, 4), 1),
     ("haiku_lstm", "lstm/linear/w"): ((4, 4, 4, 4), 1),
     ("lstm", "params/cell/hi/kernel"): ((), None),
     ("attention", "params/query/kernel"): ((), None),

@@ -32,6 +32,8 @@ FLOORS = {
     "_grouping": 5,
     "_make": 6,
     "_plan": 7,
+    "_meanfield": 2,
+    "_records": 2,
     "_axes": 5,
     "_report": 5,
     "_graph": 6,
@@ -41,6 +43,7 @@ FLOORS = {
     "_recognise": 8,
     "_roles": 9,
     "_infer": 10,
+    "_autoinit": 11,
     "__init__": 20,
     "__main__": 21,
 }

@@ -123,9 +123,9 @@ def fused_lstm() -> Model:
         params,
         (SEQUENCE,),
         {
-            "cell/dense_i/kernel/value": kernel(16, 16, gates),
-            "cell/dense_h/kernel/value": kernel(4, 16, gates, "recurrent"),
-            "cell/dense_h/bias/value": bias(gates),
+            "cell/dense_i/kernel": kernel(16, 16, gates),
+            "cell/dense_h/kernel": kernel(4, 16, gates, "recurrent"),
+            "cell/dense_h/bias": bias(gates),
         },
     )
 
@@ -330,13 +330,13 @@ def nnx_mlp() -> Model:
 
     graphdef, state = nnx.split(Net(nnx.Rngs(0)))
     expected = {
-        "first/kernel/value": kernel(16, 32, "silu"),
-        "first/bias/value": bias("silu"),
-        "norm/scale/value": SCALE,
-        "norm/bias/value": bias(),
-        "norm/mean/value": ("unused", None, None, ""),  # while training
-        "last/kernel/value": kernel(32, 3),
-        "drop/rngs/key/value": ("state", None, None, ""),
+        "first/kernel": kernel(16, 32, "silu"),
+        "first/bias": bias("silu"),
+        "norm/scale": SCALE,
+        "norm/bias": bias(),
+        "norm/mean": ("unused", None, None, ""),  # while training
+        "last/kernel": kernel(32, 3),
+        "drop/rngs/key": ("state", None, None, ""),
     }
     return Model(lambda s, x: nnx.merge(graphdef, s)(x), state, (X,), expected)
 
@@ -411,8 +411,8 @@ def imagenet() -> Model:
         "params/block2/c2/kernel": kernel(144, 36, "relu"),
         "params/block2/proj/kernel": kernel(32, 16, "relu"),
         "params/head/kernel": kernel(64, 10),
-        "batch_stats/norm/mean": ("statistic", None, None, ""),
-        "batch_stats/norm/var": ("statistic", None, None, ""),
+        "batch_stats/norm/mean": ("mean", None, None, ""),
+        "batch_stats/norm/var": ("variance", None, None, ""),
     }
     return Model(apply, variables, (IMAGE,), expected)
 
