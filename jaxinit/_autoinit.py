@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from . import initializers
 from ._activations import Activation, resolve
 from ._choose import Recommendation, recommend
-from ._infer import Inferred, inferred, leaves
+from ._infer import Inferred, leaves, read
 from ._meanfield import moments
 from ._records import Parameter
 from ._report import text
@@ -183,7 +183,7 @@ def _advise(
             )
     if not (isinstance(q, int | float) and math.isfinite(q) and q > 0):
         raise ValueError(f"autoinit: q must be a variance above 0; got {q!r}.")
-    found = inferred("autoinit", apply_fn, shapes, inputs, kwargs)
+    found = read("autoinit", apply_fn, shapes, inputs, kwargs).inferred
     advised = {path: _choose(p, found, rule, distribution, q) for path, p in found.items()}
     return Advice(rule, found, advised)
 

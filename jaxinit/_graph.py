@@ -62,7 +62,8 @@ class Graph:
     outputs: tuple[Value, ...]
     steps: list[Op | Link] = field(default_factory=list)
     position: dict[Any, int] = field(default_factory=dict)  # of steps, and of the values they make
-    repeats: dict[Op, int] = field(default_factory=dict)  # how often a loop runs the operation
+    turns: dict[Op, tuple[int, ...]] = field(default_factory=dict)  # of the loops around it
+    loops: dict[Op, int] = field(default_factory=dict)  # where the outermost of them starts
     consumers: dict[Value, list[Op | Link]] = field(default_factory=dict)
     sources: dict[Value, list[Value]] = field(default_factory=dict)  # through links
     looped: dict[Value, Value] = field(default_factory=dict)  # carried input -> output of the body
@@ -74,6 +75,10 @@ class Graph:
     def kind(self, value: Value) -> Kind:
         """The kind of a value."""
         return self.kinds.get(value, Kind.CONSTANT)
+
+    def repeats(self, op: Op) -> int:
+        """How often the operation runs."""
+        return math.prod(self.turns[op])
 
     def number(self, value: Value) -> float | None:
         """A constant number, through casts and broadcasts; None for anything else."""
@@ -92,7 +97,7 @@ _KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape"
 def graph(program: Program, parameters: Sequence[int]) -> Graph:
     """The graph of a forward pass, of whose inputs those at ``parameters`` are parameters."""
     found = Graph(tuple(program.inputs[i] for i in parameters), program.outputs)
-    _collect(found, program.outputs, 1)
+    _collect(found, program.outputs, ())
     for i, value in enumerate(program.inputs):
         found.kinds[value] = Kind.SIGNAL
         found.position.setdefault(value, -1)
@@ -103,14 +108,17 @@ def graph(program: Program, parameters: Sequence[int]) -> Graph:
     return found
 
 
-def _collect(found: Graph, outputs: Sequence[Value], repeats: int) -> None:
+def _collect(
+    found: Graph, outputs: Sequence[Value], turns: tuple[int, ...], loop: int | None = None
+) -> None:
     """Add the operations that make ``outputs``, those of loops and branches included."""
     for op in order(outputs):
-        if op in found.repeats:
+        if op in found.turns:
             continue
-        found.repeats[op] = repeats
+        found.turns[op] = turns
+        found.loops[op] = len(found.steps) if loop is None else loop
         if op.part is not None:
-            _open(found, op, repeats)
+            _open(found, op, turns)
         else:
             _add(found, op, op.inputs, op.outputs)
 
@@ -129,18 +137,19 @@ def _link(found: Graph, source: Value, target: Value, shift: int) -> None:
     found.sources.setdefault(target, []).append(source)
 
 
-def _open(found: Graph, op: Op, repeats: int) -> None:
+def _open(found: Graph, op: Op, turns: tuple[int, ...]) -> None:
     """A loop or branch: links in, its body, links out."""
     assert op.part is not None
     control, kept = op.part.control, op.part.kept_inputs
     scanned = control.options.get("first_scanned", len(op.inputs) + max(kept, default=0) + 1)
-    times = repeats * (op.params["length"] if "first_scanned" in control.options else 1)
+    length = control.options.get("length")
+    inner = turns if length is None else (*turns, length)
     for body, reads in zip(op.part.bodies, control.reads, strict=True):
         given = [(p, value) for p, value in zip(kept, op.inputs, strict=True) if p in reads]
         for (p, value), target in zip(given, body.inputs, strict=True):
             if value not in found.sources.get(target, ()):
                 _link(found, value, target, -1 if p >= scanned else 0)
-        _collect(found, body.outputs, times)
+        _collect(found, body.outputs, inner, found.loops[op])
     for n, (body, reads) in enumerate(zip(op.part.bodies, control.reads, strict=True)):
         if n == control.tests:
             continue

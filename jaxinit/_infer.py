@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -14,7 +14,7 @@ from ._graph import graph
 from ._records import Parameter
 from ._report import text
 from ._roles import Reader
-from ._slices import Builder
+from ._slices import Builder, Program
 
 Tree = Any
 
@@ -92,17 +92,27 @@ def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: An
       >>> found["kernel"].fan_in, found["kernel"].activation, found["bias"].layer
       (8, 'relu', 'kernel')
     """
-    return inferred("infer", apply_fn, params, inputs, kwargs)
+    return read("infer", apply_fn, params, inputs, kwargs).inferred
 
 
-def inferred(
+class Reading(NamedTuple):
+    """A forward pass that was read: its program and arguments, and what was found."""
+
+    program: Program
+    arguments: tuple[Any, ...]
+    mine: tuple[int, ...]  # the arguments that are parameters
+    reader: Reader
+    inferred: Inferred
+
+
+def read(
     call: str,
     apply_fn: Callable[..., Any],
     params: Tree,
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
-) -> Inferred:
-    """``infer``, for the call that errors name."""
+) -> Reading:
+    """A forward pass, read; ``call`` is the call that errors name."""
     if not callable(apply_fn):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "
@@ -110,7 +120,7 @@ def inferred(
         )
     flat, structure = jax.tree_util.tree_flatten_with_path((params, inputs, dict(kwargs)))
     places = [i for i, (_, x) in enumerate(flat) if _is_array(x)]
-    mine = [n for n, i in enumerate(places) if flat[i][0][0].idx == 0]
+    mine = tuple(n for n, i in enumerate(places) if flat[i][0][0].idx == 0)
     if not mine:
         raise ValueError(
             f"{call}: params holds no arrays; give the tree that apply_fn takes first, of arrays "
@@ -124,11 +134,13 @@ def inferred(
         first, rest, named = jax.tree.unflatten(structure, given)
         return [x for x in jax.tree.leaves(apply_fn(first, *rest, **named)) if _is_array(x)]
 
+    arguments = tuple(flat[i][1] for i in places)
     with internals.brief_tracers():
-        jaxpr = jax.make_jaxpr(function)(*(flat[i][1] for i in places))
+        jaxpr = jax.make_jaxpr(function)(*arguments)
     program = Builder(shared=False).program(jaxpr)
-    paths = [path for path, _ in leaves(params)]
-    return Inferred({p.path: p for p in Reader(graph(program, mine), paths).read()})
+    reader = Reader(graph(program, mine), [path for path, _ in leaves(params)])
+    found = Inferred({p.path: p for p in reader.read()})
+    return Reading(program, arguments, mine, reader, found)
 
 
 def leaves(params: Tree) -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from ._slices import Op, Value
 from ._trunk import AFFINE, MOVES, chains, descends, signal, source
 
 
-class _Kernel(NamedTuple):
+class Kernel(NamedTuple):
     """A use of a parameter as a kernel or table, its geometry, and what follows."""
 
     op: Op
@@ -45,10 +45,11 @@ class Reader:
         self.biases: dict[int, tuple[int, bool]] = {}  # parameter -> kernel, after a normalization
         self.after: dict[Op, str] = {}
         self.taken: dict[Op, list[_Taken]] = {}  # by what takes them
+        self.kernels: list[list[Kernel]] = []  # of each parameter
 
     def read(self) -> list[Parameter]:
         """A record for each parameter."""
-        kernels = [self._kernels(i) for i in range(len(self.paths))]
+        self.kernels = kernels = [self._kernels(i) for i in range(len(self.paths))]
         for i, found in enumerate(kernels):
             for kernel in found:
                 self._attach(i, kernel)
@@ -59,9 +60,9 @@ class Reader:
         ]
         return [self._with_layer(i, record, records) for i, record in enumerate(records)]
 
-    def _kernels(self, i: int) -> list[_Kernel]:
+    def _kernels(self, i: int) -> list[Kernel]:
         """The uses as a kernel or table; each is followed once for each part that is used."""
-        found: list[_Kernel] = []
+        found: list[Kernel] = []
         seen = set()
         for use in self.graph.uses.get(i, ()):
             shape = geometry(use)
@@ -72,10 +73,10 @@ class Reader:
             if is_linear(use.op) and (shape.outputs.selected, use.op.primitive) not in seen:
                 seen.add((shape.outputs.selected, use.op.primitive))
                 trail = follow(self.graph, use.op, shape.outputs, self._is_residual)
-            found.append(_Kernel(use.op, use, shape, trail))
+            found.append(Kernel(use.op, use, shape, trail))
         return found
 
-    def _attach(self, i: int, kernel: _Kernel) -> None:
+    def _attach(self, i: int, kernel: Kernel) -> None:
         """Note the biases that are added to the kernel's output."""
         if (trail := kernel.trail) is None:
             return
@@ -85,7 +86,7 @@ class Reader:
             if adds and _aligned(added.view.axes, followed[0]):
                 self.biases.setdefault(added.view.parameter, (i, added.normalized))
 
-    def _take(self, i: int, kernel: _Kernel) -> None:
+    def _take(self, i: int, kernel: Kernel) -> None:
         """Note what takes up the kernel's output."""
         if (trail := kernel.trail) is None:
             return
@@ -93,7 +94,7 @@ class Reader:
             if found.taker is not None and found.strong and not found.residual:
                 self.taken.setdefault(found.taker, []).append(_Taken(found.value, i, trail))
 
-    def _fed_by(self, kernel: _Kernel) -> Source:
+    def _fed_by(self, kernel: Kernel) -> Source:
         """What a kernel takes."""
         start = signal(self.graph, kernel.op)
         if start is None:
@@ -156,7 +157,7 @@ class Reader:
         start = signal(self.graph, op)
         return None if start is None else source(self.graph, start)
 
-    def _kernel(self, i: int, found: Sequence[_Kernel]) -> Parameter:
+    def _kernel(self, i: int, found: Sequence[Kernel]) -> Parameter:
         """The record of a kernel or table."""
         linear = [k for k in found if k.trail and not k.geometry.looks_up]
         first = linear[0] if linear else found[0]
@@ -194,7 +195,7 @@ class Reader:
             functions=tuple(found.activation for found in read),
         )
 
-    def _role(self, kernel: _Kernel) -> str:
+    def _role(self, kernel: Kernel) -> str:
         op, view, shape = kernel.op, kernel.use.view, kernel.geometry
         if op in self.adapters:
             return self.adapters[op]
@@ -215,7 +216,7 @@ class Reader:
             value = value.op.inputs[0]
         return True
 
-    def _number(self, kernels: Sequence[Sequence[_Kernel]]) -> None:
+    def _number(self, kernels: Sequence[Sequence[Kernel]]) -> None:
         """Number the residual branches, and find the adapters."""
         ends: dict[Op, Value] = {}  # sums, and the trunk that each adds to
         for kernel in (k for found in kernels for k in found if k.trail):
@@ -226,7 +227,7 @@ class Reader:
             self._find_adapter(kernel, kernel.trail)
         self.sums = chains(self.graph, ends)
 
-    def _find_adapter(self, kernel: _Kernel, trail: Trail) -> None:
+    def _find_adapter(self, kernel: Kernel, trail: Trail) -> None:
         """A low-rank pair without a nonlinearity, added to a kernel of the same input (LoRA)."""
         second, first = kernel.op, self._pair(kernel.op)
         rank = kernel.geometry.fan_in
@@ -239,7 +240,7 @@ class Reader:
             if root is not None and descends(self.graph, start, root):
                 self.adapters |= {first: "lora_a", second: "lora_b"}
 
-    def _branch(self, kernels: Sequence[_Kernel]) -> Branch | None:
+    def _branch(self, kernels: Sequence[Kernel]) -> Branch | None:
         """The residual branch that the kernel ends."""
         for kernel in kernels:
             for c in kernel.trail.candidates if kernel.trail else ():
@@ -249,7 +250,7 @@ class Reader:
         return None
 
     def _blocks(
-        self, kernels: Sequence[_Kernel], shape: Geometry, size: Sequence[int]
+        self, kernels: Sequence[Kernel], shape: Geometry, size: Sequence[int]
     ) -> tuple[tuple[int, ...], int | None, list[Recognised]]:
         """Sizes of the fused kernels, the axis along which they lie, and what each feeds."""
         found: dict[tuple[Selection, ...], list[tuple[Candidate, Trail]]] = {}
@@ -276,8 +277,8 @@ class Reader:
 
         Where only statistics are taken up, as of a pooled output, the last of them.
         """
-        strong = [item for item in candidates if item[0].strong] or list(candidates)[::-1]
-        read = [self._recognised(candidate, trail) for candidate, trail in strong]
+        chosen = _ranked(candidates)
+        read = [self._recognised(candidate, trail) for candidate, trail in chosen]
         read = [found for found in read if found != IDENTITY]
         return next((x for x in read if x.name != UNKNOWN), next(iter(read), IDENTITY))
 
@@ -369,6 +370,11 @@ class Reader:
             functions=kernel.functions,
             evidence=f"{record.evidence} of {kernel.path}",
         )
+
+
+def _ranked(candidates: Sequence[tuple[Candidate, Trail]]) -> list[tuple[Candidate, Trail]]:
+    """Those taken up whole; where there are none, statistics, the last first."""
+    return [item for item in candidates if item[0].strong] or list(candidates)[::-1]
 
 
 def _aligned(bias: Axes, outputs: Axes) -> bool:

@@ -74,7 +74,7 @@ def chains(graph: Graph, trunks: Mapping[Op, Value]) -> dict[Op, Branch]:
         chain = found[-1] if before is None else chain_of[before]
         chain.append(op)
         chain_of[op] = chain
-    totals = [sum(graph.repeats[op] for op in chain) for chain in found]
+    totals = [sum(graph.repeats(op) for op in chain) for chain in found]
     return {
         op: Branch(n, total)
         for chain, total in zip(found, totals, strict=True)

@@ -48,7 +48,7 @@ def test_every_model_is_drawn_as_explained(name):
             assert leaf.std() == pytest.approx(stddev, rel=5 / math.sqrt(leaf.size))
         elif stddev == 0:
             assert leaf.std() == 0
-    jax.eval_shape(model.apply, params, *model.inputs)
+    jax.eval_shape(lambda *x: model.apply(params, *x), *model.inputs)
 
 
 @pytest.mark.parametrize("rule", ["forward", "critical"])
