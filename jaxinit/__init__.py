@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ._meanfield import MeanField, mean_field
     from ._plan import Plan, materialize, plan
     from ._records import Parameter
+    from ._report import Finding, Report
+    from ._signal import propagate
     from ._tree import tree_init
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ __all__ = [
     "Advice",
     "Choice",
     "Fans",
+    "Finding",
     "Inferred",
     "Initializer",
     "Layout",
@@ -51,6 +54,7 @@ __all__ = [
     "Parameter",
     "Plan",
     "Recommendation",
+    "Report",
     "autoinit",
     "bits",
     "blocks",
@@ -73,6 +77,7 @@ __all__ = [
     "normal",
     "ones",
     "plan",
+    "propagate",
     "recommend",
     "tree_init",
     "truncated_normal",
@@ -88,11 +93,13 @@ __all__ = [
 _ROOMS = {
     "Advice": "_autoinit",
     "Choice": "_autoinit",
+    "Finding": "_report",
     "Inferred": "_infer",
     "MeanField": "_meanfield",
     "Parameter": "_records",
     "Plan": "_plan",
     "Recommendation": "_choose",
+    "Report": "_report",
     "autoinit": "_autoinit",
     "for_activation": "_choose",
     "gain": "_activations",
@@ -100,6 +107,7 @@ _ROOMS = {
     "materialize": "_plan",
     "mean_field": "_meanfield",
     "plan": "_plan",
+    "propagate": "_signal",
     "recommend": "_choose",
     "tree_init": "_tree",
 }

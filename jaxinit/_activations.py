@@ -323,6 +323,6 @@ def elementwise() -> dict[str, Callable[[Any], Any]]:
     return {row.name: row.function for row in _ROWS if row.function and row.name != "rrelu"}
 
 
-def values(function: Callable[[Any], Any], z: np.ndarray) -> np.ndarray:
-    """A function of one value, in float64."""
-    return _evaluate(function, z, False, _written(function))
+def values(function: Callable[[Any], Any], z: np.ndarray, derivative: bool = False) -> np.ndarray:
+    """A function of one value, or its derivative, in float64."""
+    return _evaluate(function, z, derivative, _written(function))

@@ -96,6 +96,20 @@ class Trail:
         """The followed value as a function of z on the grid, or a statistic."""
         return self.values[self.root(value)]
 
+    def with_bias(self) -> Value:
+        """The kernel's output once its bias is added."""
+        made = self.start
+        biased = {added.op for added in self.added if not added.normalized}
+        for step in self.steps:
+            plain = step.op in biased and step.op.primitive.name in ("add", "add_any")
+            if plain and self.root(made) in step.inputs:
+                made = step.output
+        return made
+
+    def units(self, value: Value) -> tuple[int, ...]:
+        """The axes of a followed value that hold the kernel's outputs."""
+        return tuple(i for i, axis in enumerate(self.axes[value].axes) if axis.is_origin)
+
     def is_rescaled(self, value: Value) -> bool:
         """Whether the scale of the value says nothing, as after a normalization or dropout."""
         return self.rescaled or value in self.normalized

@@ -103,6 +103,7 @@ class Reading(NamedTuple):
     mine: tuple[int, ...]  # the arguments that are parameters
     reader: Reader
     inferred: Inferred
+    result: Callable[[Sequence[Any]], Tree]  # what apply_fn returns, of the program's outputs
 
 
 def read(
@@ -132,15 +133,24 @@ def read(
         for i, array in zip(places, arrays, strict=True):
             given[i] = array
         first, rest, named = jax.tree.unflatten(structure, given)
-        return [x for x in jax.tree.leaves(apply_fn(first, *rest, **named)) if _is_array(x)]
+        items, made = jax.tree.flatten(apply_fn(first, *rest, **named))
+        results[:] = [([None if _is_array(x) else x for x in items], made)]
+        return [x for x in items if _is_array(x)]
 
+    results: list[tuple[list[Any], Any]] = []
     arguments = tuple(flat[i][1] for i in places)
     with internals.brief_tracers():
         jaxpr = jax.make_jaxpr(function)(*arguments)
     program = Builder(shared=False).program(jaxpr)
     reader = Reader(graph(program, mine), [path for path, _ in leaves(params)])
     found = Inferred({p.path: p for p in reader.read()})
-    return Reading(program, arguments, mine, reader, found)
+    ((aside, made),) = results
+
+    def result(outputs: Sequence[Any]) -> Tree:
+        arrays = iter(outputs)
+        return jax.tree.unflatten(made, [next(arrays) if x is None else x for x in aside])
+
+    return Reading(program, arguments, mine, reader, found, result)
 
 
 def leaves(params: Tree) -> list[tuple[str, Any]]:

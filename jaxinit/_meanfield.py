@@ -13,7 +13,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._activations import Activation, gain, resolve
+import numpy as np
+
+from ._activations import Activation, gain, resolve, values
 
 _STEP = 1e-3  # of q, for the slope of the variance map; its error is of the square
 
@@ -82,6 +84,20 @@ def moments(activation: Activation, q: float = 1.0) -> tuple[float, float]:
         raise AssertionError
     scaled = _scaled(function, math.sqrt(q))
     return gain(scaled) ** -2, gain(scaled, "backward") ** -2 / q
+
+
+_Z = np.linspace(-8.5, 8.5, 4001)  # P(|z| > 8.5) < 1e-16
+_WEIGHTS = np.exp(-_Z * _Z / 2) / np.exp(-_Z * _Z / 2).sum()
+
+
+def moments_on_grid(activation: Activation, q: float) -> tuple[float, float]:
+    """``moments`` on a grid, to 1e-4: quick enough for every layer of a deep model."""
+    function = resolve("mean_field", activation).function
+    if function is None:
+        return q, 1.0
+    z = math.sqrt(q) * _Z
+    value, slope = values(function, z), values(function, z, derivative=True)
+    return float(_WEIGHTS @ (value * value)), float(_WEIGHTS @ (slope * slope))
 
 
 @functools.lru_cache(maxsize=512)

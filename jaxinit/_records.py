@@ -62,6 +62,7 @@ class Parameter:
       residual: the residual branch that it ends, if it does.
       layer: of a bias, the path of its kernel.
       fed_by: what a kernel takes: the activated outputs of which others, where it is that.
+      takers: how many operations take up a kernel's output, activated or not.
       evidence: how this was found, for people.
     """
 
@@ -80,5 +81,6 @@ class Parameter:
     residual: Branch | None = None
     layer: str | None = None
     fed_by: Source = NO_SOURCE
+    takers: int = 0
     evidence: str = ""
     functions: tuple[Activation, ...] = field(default=(None,), repr=False)

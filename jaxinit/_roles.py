@@ -192,6 +192,7 @@ class Reader:
             residual=self._branch(linear),
             fed_by=self._fed_by(first),
             evidence="; ".join(dict.fromkeys(k.geometry.evidence for k in found)),
+            takers=sum(c.strong for k in linear if k.trail for c in k.trail.candidates),
             functions=tuple(found.activation for found in read),
         )
 
@@ -281,6 +282,15 @@ class Reader:
         read = [self._recognised(candidate, trail) for candidate, trail in chosen]
         read = [found for found in read if found != IDENTITY]
         return next((x for x in read if x.name != UNKNOWN), next(iter(read), IDENTITY))
+
+    def activated(self, kernel: Kernel) -> Value | None:
+        """The kernel's output after the activation that it feeds; None of fused kernels."""
+        if kernel.trail is None or len({c.selected for c in kernel.trail.candidates}) > 1:
+            return None
+        chosen = _ranked([(c, kernel.trail) for c in kernel.trail.candidates])
+        names = {c.value: self._recognised(c, trail).name for c, trail in chosen}
+        known = [v for v, name in names.items() if name not in (IDENTITY.name, UNKNOWN)]
+        return next(iter([*known, *names]), None)
 
     def _recognised(self, candidate: Candidate, trail: Trail) -> Recognised:
         value = candidate.value

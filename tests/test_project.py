@@ -43,7 +43,10 @@ FLOORS = {
     "_recognise": 8,
     "_roles": 9,
     "_infer": 10,
+    "_taps": 5,
     "_autoinit": 11,
+    "_measure": 11,
+    "_signal": 12,
     "__init__": 20,
     "__main__": 21,
 }
