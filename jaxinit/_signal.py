@@ -283,7 +283,7 @@ def _findings(spots: Sequence[_Spot], start: float) -> Iterator[Finding]:
         ("gradient_explodes", lambda spot: _gradient(spot, spots[-1], explodes=True)),
         ("gradient_vanishes", lambda spot: _gradient(spot, spots[-1], explodes=False)),
     )
-    alive = [spot for spot in spots if spot.weight > 0]  # what starts as zero is meant to
+    alive = [spot for spot in spots if spot.weight != 0]  # what starts as zero is meant to
     for kind, test in tests:
         hits = [(spot, message) for spot in alive if (message := test(spot))]
         if kind.startswith("gradient"):
