@@ -101,6 +101,69 @@ def run_trees(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
+def run_growth(quick: bool) -> dict[str, Any]:
+    """Time that does not grow with depth: a small width at two depths."""
+    depths = (1, 2) if quick else (8, 64)
+    contenders: list[tuple[object, ...]] = [(layers, "jaxinit", 64) for layers in depths]
+    shallow, deep = take_turns("tree", contenders, 1 if quick else 5)
+    ratio = deep["seconds"] / shallow["seconds"]
+    show(
+        "materialize at d = 64",
+        ("layers", "leaves", "seconds"),
+        (
+            (layers, row["leaves"], row["seconds"])
+            for layers, row in zip(depths, (shallow, deep), strict=True)
+        ),
+    )
+    return {"shallow": shallow, "deep": deep, "ratio": ratio}
+
+
+def run_saving(quick: bool) -> list[dict[str, Any]]:
+    """A checkpoint from nothing, against making the tree and saving it as a user would."""
+    rows = []
+    layers = 1 if quick else 32
+    for format, other in (
+        ("safetensors", "materialize + numpy + fsync"),
+        ("orbax", "materialize + orbax"),
+    ):
+        contenders: list[tuple[object, ...]] = [(layers, format, w) for w in ("jaxinit", "user")]
+        ours, theirs = take_turns("saving", contenders, 1 if quick else 5)
+        rows.append({"format": format, "other": other, "jaxinit": ours, "user": theirs})
+    show(
+        "saving a tree",
+        ("format", "Plan.save s", "against", "s", "ratio"),
+        (
+            (
+                row["format"],
+                row["jaxinit"]["seconds"],
+                row["other"],
+                row["user"]["seconds"],
+                row["jaxinit"]["seconds"] / row["user"]["seconds"],
+            )
+            for row in rows
+        ),
+    )
+    return rows
+
+
+def run_limited(quick: bool) -> list[dict[str, Any]]:
+    """Saving a tree three times the memory that the kernel allows."""
+    mib = 1024
+    rows = []
+    for format in () if quick else ("safetensors", "orbax"):
+        (found,) = take_turns("limited", [(format, mib)], 1)
+        rows.append({"format": format, **found})
+    show(
+        f"saving under a memory limit of {mib} MiB",
+        ("format", "tree / limit", "peak RSS, MiB", "materialize fails"),
+        (
+            (r["format"], r["tree_over_limit"], r["peak_mib"], bool(r["materialize_fails"]))
+            for r in rows
+        ),
+    )
+    return rows
+
+
 def run_footprint(quick: bool) -> dict[str, float]:
     """First calls, memory, import time."""
     figures = {}
@@ -133,6 +196,9 @@ def main() -> None:
         "tensors": run_tensors(quick),
         "compiling": run_compiling(quick),
         "trees": run_trees(quick),
+        "growth": run_growth(quick),
+        "saving": run_saving(quick),
+        "limited": run_limited(quick),
         "footprint": run_footprint(quick),
     }
     if arguments.json:

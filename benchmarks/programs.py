@@ -6,9 +6,11 @@ Each function named in ``PROBES`` runs alone in a new process and prints one JSO
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +18,15 @@ from typing import Any
 Result = dict[str, float]
 
 
-def _model(layers: int, library: str) -> Any:
-    """A transformer of nine leaves a layer and three more, d = 512."""
+def _model(layers: int, library: str, width: int = 512) -> Any:
+    """A transformer of nine leaves a layer and three more."""
     import flax.linen as nn
     import jax
 
     from jaxinit import initializers
 
     source = initializers if library == "jaxinit" else jax.nn.initializers
-    init, width = source.he_normal(), 512
+    init = source.he_normal()
 
     class Layer(nn.Module):
         @nn.compact
@@ -100,7 +102,7 @@ def memory(dtype: str) -> Result:
     return {"peak_over_output": (_status("VmHWM") - before) / array.nbytes}
 
 
-def tree(layers: int, way: str) -> Result:
+def tree(layers: int, way: str, width: int = 512) -> Result:
     """From nothing to parameters that are ready: by jit(model.init), or leaf by leaf."""
     import jax
     import jax.numpy as jnp
@@ -108,7 +110,7 @@ def tree(layers: int, way: str) -> Result:
     import jaxinit
 
     arguments = jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
-    init = _model(layers, "jax").init
+    init = _model(layers, "jax", width).init
     jax.jit(lambda key: jax.random.split(key))(arguments[0])  # start the backend
     before, start = _status("VmRSS"), time.perf_counter()
     made = {
@@ -128,6 +130,78 @@ def tree(layers: int, way: str) -> Result:
     }
 
 
+def saving(layers: int, format: str, way: str) -> Result:
+    """A checkpoint from nothing: by ``Plan.save``, or materialized and saved as a user would."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import orbax.checkpoint as ocp
+
+    import jaxinit
+
+    arguments = jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
+    init = _model(layers, "jax").init
+    jax.jit(lambda key: jax.random.split(key))(arguments[0])  # start the backend
+
+    def save(path: str) -> None:
+        if way == "jaxinit":
+            return jaxinit.plan(init, *arguments).save(path, format=format)
+        made = jaxinit.materialize(init, *arguments)
+        if format == "orbax":
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(path, made)
+            return None
+        with open(path, "wb") as file:
+            for leaf in jax.tree.leaves(made):
+                np.asarray(leaf).tofile(file)
+            file.flush()
+            os.fsync(file.fileno())
+        return None
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        start = time.perf_counter()
+        save(os.path.abspath(f"{folder}/checkpoint"))
+        return {"seconds": time.perf_counter() - start}
+
+
+def limited(format: str, mib: int) -> Result:
+    """Save a tree three times as large as the memory that the kernel lets this process have.
+
+    RLIMIT_DATA bounds what is allocated: heap, anonymous mappings, stacks. It is set low enough
+    that materializing the same tree fails, which is shown too.
+    """
+    import resource
+
+    import jax
+    import jax.numpy as jnp
+
+    import jaxinit
+
+    rows = 3 * mib * 2**20 // 4 // 3 // 2**12
+
+    def init(key: Any) -> Any:
+        def one(key: Any) -> Any:
+            return jax.nn.initializers.he_normal()(key, (rows, 2**12), jnp.float32)
+
+        return {str(i): one(k) for i, k in enumerate(jax.random.split(key, 3))}
+
+    resource.setrlimit(resource.RLIMIT_DATA, (mib * 2**20, mib * 2**20))
+    planned = jaxinit.plan(init, jax.random.key(0))
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        planned.save(f"{folder}/checkpoint", format=format)
+        peak = _status("VmHWM")
+        try:
+            jax.block_until_ready(planned.materialize())
+            failed = 0.0
+        except Exception:
+            failed = 1.0
+    return {
+        "tree_over_limit": planned.nbytes / 2**20 / mib,
+        "peak_mib": peak / 2**20,
+        "materialize_fails": failed,
+    }
+
+
 def importing() -> Result:
     """``import jaxinit``, of which most is ``import jax``, over that."""
     start = time.perf_counter()
@@ -138,7 +212,8 @@ def importing() -> Result:
 
 
 PROBES: dict[str, Callable[..., Result]] = {
-    probe.__name__: probe for probe in (compiling, first_call, memory, tree, importing)
+    probe.__name__: probe
+    for probe in (compiling, first_call, memory, tree, saving, limited, importing)
 }
 
 

@@ -1,9 +1,11 @@
 """GPT-2 small (124 M parameters) in flax.linen, every kernel initialised by jaxinit.
 
+    python -m jaxinit init examples.gpt2:factory --out gpt2-checkpoint
     python examples/gpt2.py
 
-Prints each parameter with its scheme, fan, and standard deviation as asked and as measured; then
-how long ``jit(model.init)`` takes, next to the same model with jax.nn.initializers.
+The first makes a checkpoint of it. The second prints each parameter with its scheme, fan, and
+standard deviation as asked and as measured; then how long ``jit(model.init)`` takes, next to the
+same model with jax.nn.initializers.
 """
 
 from __future__ import annotations
@@ -117,6 +119,11 @@ class GPT2(nn.Module):
         for layer in range(self.layers):
             x = Block(self.width, self.heads, s, name=f"block_{layer:02}")(x)
         return token.attend(nn.LayerNorm(scale_init=s.norm, bias_init=s.bias, name="norm")(x))
+
+
+def factory() -> tuple[Any, ...]:
+    """The init function and its arguments, for ``python -m jaxinit init``."""
+    return GPT2(ours(GPT2.layers)).init, jax.random.key(0), jnp.zeros((1, 16), jnp.int32)
 
 
 ROLES = {

@@ -30,7 +30,9 @@ from .initializers import Initializer
 
 if TYPE_CHECKING:
     from ._activations import gain
+    from ._audit import audit
     from ._autoinit import Advice, Choice, autoinit
+    from ._calibrate import calibrate
     from ._choose import Recommendation, for_activation, recommend
     from ._infer import Inferred, infer
     from ._meanfield import MeanField, mean_field
@@ -55,9 +57,11 @@ __all__ = [
     "Plan",
     "Recommendation",
     "Report",
+    "audit",
     "autoinit",
     "bits",
     "blocks",
+    "calibrate",
     "constant",
     "fans",
     "for_activation",
@@ -100,7 +104,9 @@ _ROOMS = {
     "Plan": "_plan",
     "Recommendation": "_choose",
     "Report": "_report",
+    "audit": "_audit",
     "autoinit": "_autoinit",
+    "calibrate": "_calibrate",
     "for_activation": "_choose",
     "gain": "_activations",
     "infer": "_infer",

@@ -1,4 +1,4 @@
-"""The command line: python -m jaxinit recommend relu."""
+"""The command line: python -m jaxinit recommend relu; python -m jaxinit init MODULE:FACTORY."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from . import _command
+from ._audit import audit
 from ._choose import recommend
+from ._formats import FORMATS
 from ._schemes import DISTRIBUTIONS, MODES
 
 
@@ -24,6 +27,18 @@ def _recommend(arguments: argparse.Namespace) -> None:
     Console().print(Panel(text, title=title, title_align="left", width=88))
 
 
+def _init(arguments: argparse.Namespace) -> None:
+    options = {name: x for name, x in vars(arguments).items() if name != "run"}
+    _command.init(**options)
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    report = audit(arguments.checkpoint)
+    Console().print(report)
+    if arguments.html:
+        report.to_html(arguments.html)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m jaxinit", description=__doc__)
@@ -33,10 +48,23 @@ def main(arguments: list[str] | None = None) -> int:
     choose.add_argument("--distribution", choices=DISTRIBUTIONS, default=DISTRIBUTIONS[0])
     choose.add_argument("--mode", choices=MODES)
     choose.set_defaults(run=_recommend)
+    make = commands.add_parser("init", help="plan, show and save a model's parameters")
+    make.add_argument("factory", help="MODULE:FACTORY, which returns (init_fn, *args)")
+    make.add_argument("--out", metavar="DIR", help="the checkpoint; a save cut off is resumed")
+    make.add_argument("--format", choices=FORMATS, default="orbax")
+    make.add_argument("--seed", type=int, help="replaces the random keys among the arguments")
+    make.add_argument("--dtype", help="of the floating leaves, as bfloat16")
+    make.add_argument("--mesh", help="show the bytes on each device of a mesh, as data=8,model=4")
+    make.add_argument("--dry-run", action="store_true", help="show the plan, save nothing")
+    make.set_defaults(run=_init)
+    check = commands.add_parser("audit", help="what is wrong with the weights of a checkpoint")
+    check.add_argument("checkpoint", help="orbax, or safetensors: a file, or a folder")
+    check.add_argument("--html", metavar="FILE", help="write the report as a page too")
+    check.set_defaults(run=_audit)
     parsed = parser.parse_args(arguments)
     try:
         parsed.run(parsed)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -184,8 +184,15 @@ def _advise(
     if not (isinstance(q, int | float) and math.isfinite(q) and q > 0):
         raise ValueError(f"autoinit: q must be a variance above 0; got {q!r}.")
     found = read("autoinit", apply_fn, shapes, inputs, kwargs).inferred
-    advised = {path: _choose(p, found, rule, distribution, q) for path, p in found.items()}
-    return Advice(rule, found, advised)
+    return advise(found, rule, distribution, q)
+
+
+def advise(
+    found: Inferred, rule: str = "standard", distribution: str = "truncated_normal", q: float = 1.0
+) -> Advice:
+    """The advice by a rule, from what was inferred."""
+    chosen = {path: _choose(p, found, rule, distribution, q) for path, p in found.items()}
+    return Advice(rule, found, chosen)
 
 
 def _choose(p: Parameter, found: Inferred, rule: str, distribution: str, q: float) -> Choice:

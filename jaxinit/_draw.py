@@ -77,7 +77,8 @@ def _keys(key: jax.Array, double: bool) -> tuple[Pair, ...]:
     return tuple(_stream.stream_key(key, tag) for tag in tags)
 
 
-def _draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.Array:
+def jaxinit_draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.Array:
+    """A draw as profiles and jaxprs name it; each element is the same wherever it is made."""
     placement = _placement(spec)
 
     @jax.jit  # traced once for both platforms
@@ -94,8 +95,8 @@ def _draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.Array:
     return placement.finish(view, spec.shape)
 
 
-_traced = jax.jit(_draw, static_argnums=2)
-_eager = jax.jit(_draw, static_argnums=2, compiler_options=CPU_OPTIONS)
+_traced = jax.jit(jaxinit_draw, static_argnums=2)
+_eager = jax.jit(jaxinit_draw, static_argnums=2, compiler_options=CPU_OPTIONS)
 
 
 def _apart(

@@ -143,7 +143,7 @@ class Keys:
         if isinstance(x, ClosedJaxpr | Jaxpr):
             return "jaxpr", self._once("jaxpr", x, lambda x: self._jaxpr(internals.closed(x)))
         if isinstance(x, jax.Array | np.ndarray | np.generic) or hasattr(x, "__array__"):
-            return "array", *_content(x)
+            return "array", *content(x)
         if dataclasses.is_dataclass(x) and not isinstance(x, type):
             fields = tuple((f.name, getattr(x, f.name, None)) for f in dataclasses.fields(x))
             return kind, self._static(fields), self._equal(x)
@@ -159,7 +159,7 @@ class Keys:
         return x
 
 
-def _content(array: Any) -> tuple[Any, ...]:
+def content(array: Any) -> tuple[Any, ...]:
     """An array's dtype, shape and bytes, these as a digest."""
     kind = ""
     if isinstance(array, jax.Array) and internals.is_key(array):

@@ -82,6 +82,27 @@ def is_kernel(primitive: core.Primitive) -> bool:
     return primitive in _WRAPPERS
 
 
+def named_kernel(primitive: core.Primitive, params: Mapping[str, Any], name: str) -> Any:
+    """The computation of a jitted function of that name, kept whole; None for anything else."""
+    found = primitive is primitives.jit_p and params["name"] == name
+    return closed(params["jaxpr"]) if found else None
+
+
+def branch_for(
+    primitive: core.Primitive, params: Mapping[str, Any], platform: str
+) -> ClosedJaxpr | None:
+    """Of a choice by platform, the branch for one; None for anything else."""
+    if primitive is not primitives.cond_p or params.get("branches_platforms") is None:
+        return None
+    choices = zip(params["branches"], params["branches_platforms"], strict=True)
+    return next(closed(b) for b, platforms in choices if not platforms or platform in platforms)
+
+
+def is_scan(primitive: core.Primitive) -> bool:
+    """Whether the loop is over the leading axis of arrays."""
+    return primitive is primitives.scan_p
+
+
 class Control(NamedTuple):
     """A loop or a branch, as its parts.
 
@@ -182,6 +203,11 @@ def bind(
 def is_key(aval: Any) -> bool:
     """Whether the abstract value is of typed random keys."""
     return jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key)
+
+
+def is_threefry(aval: Any) -> bool:
+    """Whether the abstract value is of threefry2x32 keys."""
+    return is_key(aval) and aval.dtype.name == "key<fry>"
 
 
 def is_float(aval: Any) -> bool:

@@ -13,9 +13,10 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
 from . import _jax_internals as internals
+from . import _windows
 from ._draw import CPU_OPTIONS
 from ._grouping import Group, Signature
-from ._slices import Value, evaluate, fused_bits
+from ._slices import Value, evaluate, fused_bits, order
 
 if TYPE_CHECKING:
     from ._plan import Plan
@@ -27,38 +28,46 @@ class Maker:
     """Makes the leaves of one plan, each program compiled once for each placement."""
 
     def __init__(self, plan: Plan, call: str) -> None:
-        _check_values(call, plan._arguments, plan._names)
         self._plan = plan
+        self._inputs = _values(call, plan)
         self._where = {i: (g, n) for g in plan._groups for n, i in enumerate(g.leaves)}
-        self._compiled: dict[tuple[int, Any], Any] = {}
+        self._compiled: dict[tuple[int, Any, int | None], Any] = {}
 
     @cached_property
     def _start(self) -> dict[Value, _Given]:
         """The inputs, and the keys and integers that leaf programs start from."""
-        plan = self._plan
-        inputs = dict(zip(plan._program.inputs, plan._arguments, strict=True))
-        slots = {v: None for g in plan._groups for s in g.arguments for v in s.slots}
+        slots = {v: None for g in self._plan._groups for s in g.arguments for v in s.slots}
         first = [value for value in slots if value.op is not None]
-        made = evaluate(first, inputs)
-        return dict(zip([*first, *inputs], map(_given, [*made, *inputs.values()]), strict=True))
+        made = evaluate(first, self._inputs)
+        values, known = [*first, *self._inputs], [*made, *self._inputs.values()]
+        return dict(zip(values, map(_given, known), strict=True))
 
     def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
         """One leaf, made alone."""
+        return self._run(index, sharding, None)
+
+    def window(self, index: int, start: int, length: int) -> jax.Array:
+        """Elements of one leaf from a flat index on, made without the rest; within a ``block``."""
+        return self._run(index, None, length, np.uint32(start >> 32), np.uint32(start & 0xFFFFFFFF))
+
+    @staticmethod
+    def block(plan: Plan, index: int, limit: int) -> int | None:
+        """The size of the blocks within which windows of a leaf lie; None where there are none."""
+        output = plan._program.outputs[index]
+        return _windows.unit(output, limit, _windows.Place(jax.default_backend()))
+
+    def _run(
+        self, index: int, sharding: LeafSharding, length: int | None, *start: Any
+    ) -> jax.Array:
         owner, n = self._where[index]
         signature = owner.arguments[n]
         args = [self._start[value] for value in signature.slots]
         constants = [signature.lifted[i] for i in owner.lifted]
         args += [_given(value.const, value.aval) for value in constants]
-        compiled = self._executable(index, owner, args, sharding)
-        return compiled(*(x.data for x in args))
-
-    def _executable(
-        self, index: int, owner: Group, args: Sequence[_Given], sharding: LeafSharding
-    ) -> Callable[..., jax.Array]:
-        at = self._plan.leaves[index].group, sharding
+        at = self._plan.leaves[index].group, sharding, length
         if at not in self._compiled:
-            self._compiled[at] = _compile(owner, args, sharding)
-        return self._compiled[at]
+            self._compiled[at] = _compile(owner, args, sharding, length)
+        return self._compiled[at](*start, *(x.data for x in args))
 
     def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
         """All leaves by one program, as the function stands."""
@@ -67,22 +76,29 @@ class Maker:
 
 
 def _compile(
-    owner: Group, args: Sequence[_Given], sharding: LeafSharding
+    owner: Group, args: Sequence[_Given], sharding: LeafSharding, length: int | None
 ) -> Callable[..., jax.Array]:
-    """The group's program, compiled for its place."""
+    """The group's program, or that of a window of ``length``, compiled for its place."""
     template: Signature = owner.template
     values = (*template.slots, *(template.lifted[i] for i in owner.lifted))
-    cpu = _platform(sharding) == "cpu"
+    platform = _platform(sharding)
+
+    def env(data: Sequence[Any]) -> dict[Value, Any]:
+        return {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
 
     def leaf_program(*data: Any) -> jax.Array:
-        env = {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
-        (made,) = evaluate((owner.output,), env, fused_bits if cpu else None)
+        rule = fused_bits if platform == "cpu" else None
+        (made,) = evaluate((owner.output,), env(data), rule)
         return made
 
-    options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if cpu else {}
-    lowered = jax.jit(leaf_program, out_shardings=sharding, **options).lower(
-        *(_struct(v, x.data) for v, x in zip(values, args, strict=True))
-    )
+    def window_program(high: Any, low: Any, *data: Any) -> jax.Array:
+        place = _windows.Place(platform)
+        return _windows.make(owner.output, env(data), (high, low), length or 0, place)
+
+    options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if platform == "cpu" else {}
+    structs = [_struct(v, x.data) for v, x in zip(values, args, strict=True)]
+    program, start = (leaf_program, ()) if length is None else (window_program, (np.uint32(0),) * 2)
+    lowered = jax.jit(program, out_shardings=sharding, **options).lower(*start, *structs)
     return lowered.compile()
 
 
@@ -119,15 +135,26 @@ def _platform(sharding: LeafSharding) -> str:
     return jax.default_backend()
 
 
-def _check_values(call: str, arguments: Sequence[Any], names: Sequence[str]) -> None:
-    for name, x in zip(names, arguments, strict=True):
-        if isinstance(x, jax.core.Tracer):
-            raise ValueError(
-                f"{call}: expected arrays with values; got {name} that is being traced. Call it "
-                f"outside jax.jit, which would make one program of all leaves again."
-            )
-        if not isinstance(x, jax.Array | np.ndarray | np.generic):
-            raise ValueError(
-                f"{call}: expected arrays with values; got {name} = a {type(x).__name__}, which "
-                f"has a shape only. Plan with the real argument, as jax.random.key(0)."
-            )
+def _values(call: str, plan: Plan) -> dict[Value, Any]:
+    """The values of the inputs that some leaf depends on."""
+    slots = {value for g in plan._groups for s in g.arguments for value in s.slots}
+    reached = slots.union(*(op.inputs for op in order(slots)))
+    inputs = {}
+    for value, name, x in zip(plan._program.inputs, plan._names, plan._arguments, strict=True):
+        if value in reached or plan.whole:
+            _check_value(call, name, x)
+            inputs[value] = x
+    return inputs
+
+
+def _check_value(call: str, name: str, x: Any) -> None:
+    if isinstance(x, jax.core.Tracer):
+        raise ValueError(
+            f"{call}: expected arrays with values; got {name} that is being traced. Call it "
+            f"outside jax.jit, which would make one program of all leaves again."
+        )
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise ValueError(
+            f"{call}: expected arrays with values; got {name} = a {type(x).__name__}, which "
+            f"has a shape only. Plan with the real argument, as jax.random.key(0)."
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from jax.extend.core import ClosedJaxpr
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from . import _jax_internals as internals
+from . import _save, _show
 from ._grouping import Group, group
 from ._make import LeafSharding, Maker
 from ._slices import Builder, Program
@@ -60,6 +62,11 @@ class _Layout:
         items = [self.aside[i] if i in self.aside else next(arrays) for i in places]
         return jax.tree.unflatten(self.structure, items)
 
+    def numbers(self) -> Tree:
+        """The tree of the leaves' numbers; None for what is no array."""
+        bare = _Layout(self.structure, dict.fromkeys(self.aside))
+        return bare.tree(range(self.structure.num_leaves - len(self.aside)))
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -87,24 +94,22 @@ class Plan:
     def __repr__(self) -> str:
         return (
             f"Plan({len(self.leaves)} leaves, {len(self.executables)} executables, "
-            f"{_bytes(self.nbytes)})"
+            f"{_show.size(self.nbytes)})"
         )
 
     def __str__(self) -> str:
         rows = [("path", "shape", "dtype", "bytes", "group")]
         rows += [
-            (leaf.path, _shape(leaf.shape), str(leaf.dtype), _bytes(leaf.nbytes), str(leaf.group))
-            for leaf in self.leaves
+            (x.path, _show.shape(x.shape), str(x.dtype), _show.size(x.nbytes), str(x.group))
+            for x in self.leaves
         ]
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [_line(row, widths) for row in rows]
-        lines.insert(1, "  ".join("-" * width for width in widths))
         count = sum(math.prod(leaf.shape) for leaf in self.leaves)
-        lines.append(
-            f"{len(self.leaves)} leaves, {count:,} elements, {_bytes(self.nbytes)}, "
+        total = (
+            f"{len(self.leaves)} leaves, {count:,} elements, {_show.size(self.nbytes)}, "
             f"{len(self.executables)} executables"
         )
-        return "\n".join(lines + ([f"runs whole: {self.whole}"] if self.whole else []))
+        whole = [f"runs whole: {self.whole}"] if self.whole else []
+        return "\n".join([*_show.table(rows), total, *whole])
 
     def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
         """Bytes of the leaves on each device, as ``shardings`` places them.
@@ -128,7 +133,7 @@ class Plan:
 
         Bit-identical to ``jax.jit(init_fn)(*args)``. ``out_shardings`` is a tree of shardings, a
         prefix of one, one sharding, or a function of (path, shape); ``progress`` shows a bar.
-        Raises ValueError where the plan was made of ShapeDtypeStructs, which have no values.
+        Raises ValueError where a leaf depends on an argument that was given as a ShapeDtypeStruct.
         """
         return self._materialize("Plan.materialize", out_shardings, progress)
 
@@ -137,12 +142,48 @@ class Plan:
         maker = Maker(self, call)
         if self.whole:
             return self._layout.tree(maker.whole(shardings))
-        with _bar(self, progress) as advance:
-            made = []
-            for i, sharding in enumerate(shardings):
+        made: list[jax.Array] = []
+        with _show.bar(progress, "making", self.nbytes) as advance:
+            for i, (leaf, sharding) in enumerate(zip(self.leaves, shardings, strict=True)):
                 made.append(maker.leaf(i, sharding))
-                advance(i, made)
+                if progress:
+                    made[-1].block_until_ready()
+                advance(leaf.nbytes, leaf.path)
         return self._layout.tree(made)
+
+    def save(
+        self, path: str | os.PathLike[str], format: str = "orbax", progress: bool = False
+    ) -> None:
+        """Make the tree and write it as a checkpoint, without ever holding it.
+
+        Leaf by leaf, leaves over 128 MiB part by part, under 512 MB at a time. A save that was cut
+        off goes on where it was when it is called again, and gives the same bytes; where it is
+        complete already, nothing is done. Under ``jax.distributed`` each process makes and writes
+        its own share, with no exchange of values.
+
+        Args:
+          path: the folder to make. Until it is complete it grows in ``path`` + ".partial".
+          format: "orbax", read by orbax's own readers; or "safetensors", ``model.safetensors`` or
+            shards of 5 GB with an index, names joined by dots. Random keys are stored as their
+            data. ``jaxinit.json`` in the folder says what the checkpoint is.
+          progress: show a bar.
+
+        Raises:
+          ValueError: an unknown format, a dtype that it cannot hold, leaves of the same name, an
+            interrupted save of another plan; arguments without values.
+          FileExistsError: something else is at ``path``; it is left as it is.
+          OSError: no room on the disk, or it cannot be written; what is there is kept.
+
+        >>> import jax, tempfile
+        >>> from safetensors.numpy import load_file
+        >>> init = jax.nn.initializers.he_normal()
+        >>> planned = plan(lambda key: {"kernel": init(key, (8, 4))}, jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     planned.save(f"{folder}/model", format="safetensors")
+        ...     load_file(f"{folder}/model/model.safetensors")["kernel"].shape
+        (8, 4)
+        """
+        _save.save(self, path, format, progress)
 
     def _shardings(self, call: str, given: OutShardings) -> list[Any]:
         """The sharding of each leaf."""
@@ -358,40 +399,3 @@ def _devices(sharding: Any) -> Iterable[Any]:
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):
         return range(sharding.mesh.size)
     return sharding.device_set
-
-
-@contextmanager
-def _bar(plan: Plan, progress: bool) -> Iterator[Callable[[int, list[jax.Array]], None]]:
-    """What to call after each leaf: shows how far it is, and keeps the next from running ahead."""
-    if not progress:
-        yield lambda i, made: None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TimeRemainingColumn()) as bar:
-        task = bar.add_task("making leaves", total=plan.nbytes)
-
-        def advance(i: int, made: list[jax.Array]) -> None:
-            made[-1].block_until_ready()
-            bar.update(task, advance=plan.leaves[i].nbytes, description=plan.leaves[i].path)
-
-        yield advance
-
-
-def _bytes(count: int) -> str:
-    """A count of bytes as a person reads it."""
-    size, units = float(count), ("B", "KiB", "MiB", "GiB", "TiB")
-    for unit in units:
-        if size < 1024 or unit == units[-1]:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    raise AssertionError
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "scalar"
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

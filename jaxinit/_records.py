@@ -63,6 +63,7 @@ class Parameter:
       layer: of a bias, the path of its kernel.
       fed_by: what a kernel takes: the activated outputs of which others, where it is that.
       takers: how many operations take up a kernel's output, activated or not.
+      is_output: whether the model returns it, activated or not.
       evidence: how this was found, for people.
     """
 
@@ -82,5 +83,6 @@ class Parameter:
     layer: str | None = None
     fed_by: Source = NO_SOURCE
     takers: int = 0
+    is_output: bool = False
     evidence: str = ""
     functions: tuple[Activation, ...] = field(default=(None,), repr=False)

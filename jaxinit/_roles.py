@@ -192,6 +192,9 @@ class Reader:
             residual=self._branch(linear),
             fed_by=self._fed_by(first),
             evidence="; ".join(dict.fromkeys(k.geometry.evidence for k in found)),
+            is_output=any(
+                c.value in self.graph.outputs for k in linear if k.trail for c in k.trail.candidates
+            ),
             takers=sum(c.strong for k in linear if k.trail for c in k.trail.candidates),
             functions=tuple(found.activation for found in read),
         )

@@ -18,7 +18,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive
 
 from . import _jax_internals as internals
-from ._stream import flat_index, threefry2x32
+from ._stream import Pair, flat_index, split, threefry2x32
 
 _SMALL = 4096  # elements of a value that may be made on its own, before the leaves
 
@@ -315,17 +315,36 @@ def fused_bits(op: Op, args: list[Any]) -> list[Any] | None:
     if op.primitive is internals.THREEFRY:
         k0, k1, c0, c1 = args
         return list(threefry2x32((k0, k1), (c0, c1)))
-    if op.primitive is not internals.RANDOM_BITS:
+    if not draws_threefry(op):
         return None
-    (key,) = args
-    width, shape, partitionable = internals.random_bits(op.params, op.context)
-    threefry = jax.random.key_impl(key) == "threefry2x32"
-    if not (threefry and partitionable) or math.prod(shape) == 0 or not shape:
-        return None
-    words = jax.random.key_data(key).reshape(*key.shape, *(1,) * len(shape), 2)
-    high, low = threefry2x32((words[..., 0], words[..., 1]), flat_index(shape, len(shape)))
+    shape = internals.random_bits(op.params, op.context).shape
+    words = jax.random.key_data(args[0]).reshape(*op.inputs[0].aval.shape, *(1,) * len(shape), 2)
+    return [_bits(op, (words[..., 0], words[..., 1]), flat_index(shape, len(shape)))]
+
+
+def draws_threefry(op: Op) -> bool:
+    """Whether the operation draws threefry bits in the way whose words know their index."""
+    if op.primitive is not internals.RANDOM_BITS or not internals.is_threefry(op.inputs[0].aval):
+        return False
+    _, shape, partitionable = internals.random_bits(op.params, op.context)
+    return partitionable and bool(shape) and math.prod(shape) > 0
+
+
+def random_words(op: Op, keys: jax.Array, index: jax.Array) -> jax.Array:
+    """The bits that the operation draws at flat indices of its result."""
+    size = math.prod(internals.random_bits(op.params, op.context).shape)
+    words = jax.random.key_data(keys).reshape(-1, 2)
+    number = index.dtype.type
+    key = words[index // number(size)] if words.shape[0] > 1 else words[0]
+    return _bits(op, (key[..., 0], key[..., 1]), split(index % number(size)))
+
+
+def _bits(op: Op, key: Pair, index: Pair) -> jax.Array:
+    """JAX's words of a width, from 64-bit indices."""
+    high, low = threefry2x32(key, index)
+    width = internals.random_bits(op.params, op.context).width
     if width == 64:
         wide, narrow = (lax.convert_element_type(x, np.uint64) for x in (high, low))
-        return [(wide << np.uint64(32)) | narrow]
+        return (wide << np.uint64(32)) | narrow
     dtype = {8: np.uint8, 16: np.uint16, 32: np.uint32}[width]
-    return [lax.convert_element_type(high ^ low, dtype)]
+    return lax.convert_element_type(high ^ low, dtype)

@@ -104,11 +104,15 @@ def flat_index(shape: tuple[int, ...], counted: int, sharding: PartitionSpec | N
             for axis in range(counted)
             if shape[axis] > 1 or axis == 0
         ]
-        index = sum(iotas[1:], start=iotas[0])
-        if not wide:
-            return jnp.zeros_like(index), index
-        high, low = index >> np.uint64(32), index & np.uint64(0xFFFFFFFF)
-        return lax.convert_element_type(high, np.uint32), lax.convert_element_type(low, np.uint32)
+        return split(sum(iotas[1:], start=iotas[0]))
+
+
+def split(index: jax.Array) -> Pair:
+    """An index of 32 or 64 bits as (high, low) uint32."""
+    if index.dtype == np.uint32:
+        return jnp.zeros_like(index), index
+    high, low = index >> np.uint64(32), index & np.uint64(0xFFFFFFFF)
+    return lax.convert_element_type(high, np.uint32), lax.convert_element_type(low, np.uint32)
 
 
 def halve(index: Pair) -> tuple[Pair, jax.Array]:

@@ -1,0 +1,136 @@
+"""python -m jaxinit init: plan what a factory's init function makes, show it, save it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+
+from . import _show
+from ._plan import Plan, plan
+
+Tree = Any
+
+
+def init(
+    factory: str,
+    out: str | None,
+    format: str,
+    seed: int | None,
+    dtype: str | None,
+    mesh: str | None,
+    dry_run: bool,
+) -> None:
+    """The command."""
+    if not (out or dry_run):
+        raise ValueError("init: say where to with --out DIR, or only look with --dry-run.")
+    init_fn, *args = _called(factory)
+    if seed is not None:
+        args = _seeded(args, seed)
+    planned = plan(init_fn if dtype is None else _in_dtype(init_fn, dtype), *args)
+    print(planned)
+    if mesh:
+        print(_devices(planned, mesh))
+    if dry_run or not out:
+        return
+    planned.save(out, format, progress=True)
+    print(f"{out}: {format}, {len(planned.leaves)} leaves, {_show.size(planned.nbytes)}")
+
+
+def _called(factory: str) -> Sequence[Any]:
+    """What the factory returns: the init function and its arguments."""
+    module, _, name = factory.partition(":")
+    if not (module and name):
+        raise ValueError(
+            f"init: expected MODULE:FACTORY, as examples.gpt2:factory; got {factory!r}."
+        )
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"init: no module {error.name!r}; run it where {module} can be imported."
+        ) from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = ", ".join(n for n in vars(found) if not n.startswith("_"))
+            raise ValueError(f"init: {module} has no {name}; it has {known}.")
+        found = getattr(found, part)
+    result = found() if callable(found) and not inspect.signature(found).parameters else None
+    if not (isinstance(result, tuple | list) and result and callable(result[0])):
+        raise TypeError(
+            f"init: {factory} must be a function of no arguments that returns (init_fn, *args), "
+            f"as (model.init, jax.random.key(0), tokens)."
+        )
+    return result
+
+
+def _seeded(args: Sequence[Any], seed: int) -> list[Any]:
+    """The arguments with fresh keys: the seed's own, or its children where there are several."""
+    leaves, structure = jax.tree.flatten(args)
+    places = [i for i, x in enumerate(leaves) if _is_key(x)]
+    if not places:
+        raise ValueError(
+            "init: --seed replaces the random keys among the factory's arguments, and there are "
+            "none; return jax.random.key(0) among them."
+        )
+    fresh = jax.random.key(seed, impl=jax.random.key_impl(leaves[places[0]]))
+    keys = [fresh] if len(places) == 1 else list(jax.random.split(fresh, len(places)))
+    for i, key in zip(places, keys, strict=True):
+        leaves[i] = key
+    return list(jax.tree.unflatten(structure, leaves))
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
+    """The function with its real floating leaves rounded to a dtype, once."""
+    try:
+        wanted = jnp.dtype(dtype)
+    except TypeError:
+        wanted = None
+    if wanted is None or not jnp.issubdtype(wanted, jnp.floating):
+        raise ValueError(f"init: --dtype must name a floating dtype, as bfloat16; got {dtype!r}.")
+
+    def cast(x: Any) -> Any:
+        floating = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+        return x.astype(wanted) if floating else x
+
+    return lambda *args: jax.tree.map(cast, init_fn(*args))
+
+
+def _devices(planned: Plan, text: str) -> str:
+    """How many bytes each device of a mesh would hold."""
+    held = planned.memory(_spread(_mesh(text)))
+    least, most = min(held.values()), max(held.values())
+    share = _show.size(most) if least == most else f"{_show.size(least)} to {_show.size(most)}"
+    return f"on {len(held)} devices ({text}): {share} each"
+
+
+def _mesh(text: str) -> AbstractMesh:
+    """A mesh from data=8,model=4."""
+    try:
+        axes = [axis.split("=") for axis in text.split(",")]
+        return AbstractMesh(tuple(int(size) for _, size in axes), tuple(name for name, _ in axes))
+    except ValueError:
+        raise ValueError(f"init: --mesh must be as data=8,model=4; got {text!r}.") from None
+
+
+def _spread(mesh: AbstractMesh) -> Callable[[str, tuple[int, ...]], NamedSharding]:
+    """Each axis of the mesh, in order, divides the largest axis of the leaf that it can."""
+
+    def place(path: str, shape: tuple[int, ...]) -> NamedSharding:
+        spec: list[Any] = [None] * len(shape)
+        for name, size in mesh.shape.items():
+            free = [a for a, n in enumerate(shape) if spec[a] is None and n % size == 0 < n]
+            if free:
+                spec[max(free, key=lambda a: shape[a])] = name
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return place

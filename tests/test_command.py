@@ -1,0 +1,122 @@
+"""The command line: what it prints, what it saves, what it says when it cannot."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from kill_saves import tree_hash
+
+import jaxinit
+from jaxinit.__main__ import main
+
+HERE = pathlib.Path(__file__).parent
+
+
+def two(key=None):
+    """A factory of a small tree with a float and an integer leaf."""
+    init = jaxinit.initializers.he_normal()
+
+    def init_fn(key):
+        return {"step": jnp.int32(7), "w": init(key, (64, 32))}
+
+    return init_fn, jax.random.key(0)
+
+
+def factory():
+    return two()
+
+
+def without_keys():
+    return (lambda x: {"x": x + 1}), jnp.ones(3)
+
+
+def wrong():
+    return "not a function"
+
+
+needs_options = two
+
+
+@pytest.mark.parametrize("format", ["orbax", "safetensors"])
+def test_init_saves_what_materialize_makes(format, tmp_path, capsys):
+    out = tmp_path / "m"
+    assert main(["init", "test_command:factory", "--out", str(out), "--format", format]) == 0
+    printed = capsys.readouterr()
+    assert "2 leaves, 2,049 elements" in printed.out
+    assert f"{out}: {format}, 2 leaves" in printed.out
+    assert "saving" in printed.err
+    assert json.loads((out / "jaxinit.json").read_text())["leaves"] == 2
+    before = tree_hash(out)
+    assert main(["init", "test_command:factory", "--out", str(out), "--format", format]) == 0
+    assert tree_hash(out) == before
+
+
+def test_seed_and_dtype(tmp_path):
+    out = tmp_path / "m"
+    options = ["--seed", "9", "--dtype", "bfloat16", "--out", str(out)]
+    assert main(["init", "test_command:factory", *options]) == 0
+    found = ocp.StandardCheckpointer().restore(out.absolute())
+    expected = jaxinit.he_normal(jax.random.key(9), (64, 32), "bfloat16")
+    np.testing.assert_array_equal(found["w"], expected)
+    assert found["step"] == 7
+
+
+def test_a_dry_run_shows_a_mesh_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["init", "test_command:factory", "--dry-run", "--mesh", "data=8,model=2"]
+    assert main(command) == 0
+    assert "on 16 devices (data=8,model=2): 516 B each" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+ERRORS = {
+    "no place": (["test_command:factory"], r"^init: say where to with --out DIR, or only look"),
+    "no colon": (["test_command", "--dry-run"], r"^init: expected MODULE:FACTORY, as examples"),
+    "no module": (["absent:factory", "--dry-run"], r"^init: no module 'absent'; run it where"),
+    "no name": (["test_command:absent", "--dry-run"], r"^init: test_command has no absent; it has"),
+    "not a pair": (["test_command:wrong", "--dry-run"], r"^init: test_command:wrong must be a fun"),
+    "options": (["test_command:needs_options", "--dry-run"], r"must be a function of no arguments"),
+    "dtype": (
+        ["test_command:factory", "--dry-run", "--dtype", "q9"],
+        r"^init: --dtype must name a",
+    ),
+    "integer": (["test_command:factory", "--dry-run", "--dtype", "int8"], r"a floating dtype, as"),
+    "mesh": (["test_command:factory", "--dry-run", "--mesh", "8"], r"^init: --mesh must be as dat"),
+    "seed": (["test_command:without_keys", "--dry-run", "--seed", "1"], r"^init: --seed replaces"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_are_one_line_and_exit_code_two(name, capsys):
+    arguments, text = ERRORS[name]
+    assert main(["init", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(text, said)
+
+
+def test_something_in_the_way_is_one_line_too(tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    assert main(["init", "test_command:factory", "--out", str(tmp_path / "m")]) == 2
+    assert "exists and is not what this plan makes" in capsys.readouterr().err
+
+
+def test_405_billion_parameters_are_planned_here():
+    command = "init examples.llama:b405 --dtype bfloat16 --mesh fsdp=64,model=8 --dry-run"
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxinit", *command.split()],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=HERE.parent,
+    )
+    *_, total, devices = done.stdout.splitlines()
+    assert total == "1137 leaves, 405,853,388,800 elements, 756 GiB, 8 executables"
+    assert devices == "on 512 devices (fsdp=64,model=8): 1.477 GiB each"

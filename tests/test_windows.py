@@ -1,0 +1,143 @@
+"""Windows and pieces: parts of a leaf, made without the rest, with the bits of the whole."""
+
+import jax
+import jax.numpy as jnp
+import models
+import numpy as np
+import oracle
+import pytest
+from jax import lax
+from table import key_data
+
+import jaxinit
+from jaxinit import _pieces, _windows
+from jaxinit._make import Maker
+
+KEY = jax.random.key(3)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(_pieces, "PIECE_BYTES", 1000)
+
+
+def joined(maker, index, entry):
+    return np.concatenate([_pieces.make(maker, p) for p in _pieces.pieces(index, entry)])
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_pieces_have_the_bits_of_the_whole(name, small_pieces):
+    case = models.MODELS[name]()
+    planned = jaxinit.plan(case.init, *case.args)
+    maker = Maker(planned, "test")
+    entries = _pieces.entries(planned)
+    for i, entry in enumerate(entries):
+        whole = _pieces.stored(maker.leaf(i))
+        assert joined(maker, i, entry).tobytes() == whole.tobytes(), entry.path
+        if entry.nbytes > 1000:
+            assert entry.box != entry.shape  # none of these has to be made whole
+
+
+LAWS = {
+    "stock normal": lambda key, shape: jax.random.normal(key, shape),
+    "stock bfloat16": lambda key, shape: jax.random.normal(key, shape, "bfloat16"),
+    "stock uniform": lambda key, shape: jax.random.uniform(key, shape),
+    "stock bits": lambda key, shape: jax.random.bits(key, shape, "uint8"),
+    "he_normal": jaxinit.he_normal,
+    "complex": lambda key, shape: jaxinit.normal(key, shape, "complex64"),
+    "bfloat16": lambda key, shape: jaxinit.he_uniform(key, shape, "bfloat16"),
+    "odd": lambda key, shape: jaxinit.he_normal(key, (*shape[:-1], shape[-1] - 1)),
+    "shifted": lambda key, shape: jax.random.normal(key, shape) * 3.3 + 1.7,
+    "two draws": lambda key, shape: jaxinit.normal(key, shape) * jax.random.uniform(key, shape),
+    "reshaped": lambda key, shape: jaxinit.he_normal(key, (shape[0], shape[1] * shape[2])),
+    "constant": lambda key, shape: jnp.full(shape, 0.3),
+    "vmapped": lambda key, shape: jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(
+        jax.random.split(key, shape[0])
+    ),
+    "scanned": lambda key, shape: lax.scan(
+        lambda c, k: (c, jaxinit.he_normal(k, shape[1:])), 0, jax.random.split(key, shape[0])
+    )[1],
+    "branch": lambda key, shape: lax.cond(
+        jax.random.uniform(key) > 0.5,
+        lambda: jax.random.normal(key, shape),
+        lambda: jnp.zeros(shape),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_windows_of_every_kind_of_program(name, small_pieces):
+    planned = jaxinit.plan(lambda key: LAWS[name](key, (7, 24, 40)), KEY)
+    maker, (entry,) = Maker(planned, "test"), _pieces.entries(planned)
+    assert entry.box != entry.shape
+    whole = _pieces.stored(maker.leaf(0))
+    assert joined(maker, 0, entry).tobytes() == whole.tobytes()
+    for i in range(len(maker._compiled)):  # the pieces share one program, and it needs no room
+        assert len(maker._compiled) == 2
+        program = list(maker._compiled.values())[i]
+        assert program.memory_analysis().temp_size_in_bytes < 8 * whole.nbytes
+
+
+WHOLE = {
+    "orthogonal": lambda key: jax.nn.initializers.orthogonal()(key, (40, 40)),
+    "a carry": lambda key: lax.scan(lambda c, k: (c + 1, c), jnp.zeros(500), None, length=7)[1],
+    "repeated rows": lambda key: jax.random.normal(key, (40, 40)) * jnp.arange(40.0)[:, None],
+    "transposed": lambda key: jax.random.normal(key, (40, 60)).T,
+    "rbg": lambda key: jax.random.normal(jax.random.key(0, impl="rbg"), (40, 60)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_cannot_be_cut_is_made_whole(name, small_pieces):
+    planned = jaxinit.plan(WHOLE[name], KEY)
+    maker, (entry,) = Maker(planned, "test"), _pieces.entries(planned)
+    whole = jax.jit(WHOLE[name])(KEY)
+    assert joined(maker, 0, entry).tobytes() == np.asarray(whole).tobytes()
+    if whole.nbytes > 1000:
+        assert entry.box == entry.shape
+
+
+def test_beyond_32_bits_of_index():
+    """The end of a leaf of 2^33 elements, against the oracle and JAX's own words."""
+    shape = (2**17, 2**16)
+    planned = jaxinit.plan(
+        lambda key: {"ours": jaxinit.he_uniform(key, shape), "jax": jax.random.uniform(key, shape)},
+        KEY,
+    )
+    maker, length = Maker(planned, "test"), 1000
+    start = 2**33 - length
+    index = np.arange(start, 2**33, dtype=np.uint64)
+    by_path = {leaf.path: maker.window(i, start, length) for i, leaf in enumerate(planned.leaves)}
+    words = oracle.words(key_data(KEY), index)
+    u = (2 * words.view(np.int32).astype(np.float64) + 1) / 2**32
+    np.testing.assert_allclose(by_path["ours"], u * np.sqrt(6 / 2**17), rtol=1e-6)
+    counter = (index >> np.uint64(32)).astype(np.uint32), index.astype(np.uint32)
+    high, low = oracle.threefry(key_data(KEY), counter)
+    expected = ((high ^ low) >> np.uint32(9)).astype(np.float64) / 2**23
+    np.testing.assert_array_equal(np.asarray(by_path["jax"], np.float64), expected)
+
+
+def test_a_window_needs_no_temporary():
+    planned = jaxinit.plan(lambda key: jaxinit.he_normal(key, (4096, 4096)), KEY)
+    maker = Maker(planned, "test")
+    maker.window(0, 0, 2**16)
+    (program,) = maker._compiled.values()
+    assert program.memory_analysis().temp_size_in_bytes < 2**12
+
+
+def test_boxes_are_rows_that_fit():
+    limit = _pieces.PIECE_BYTES // 4
+    assert _pieces._box((1000, limit // 100), 4, 10 * limit) == (100, limit // 100)
+    assert _pieces._box((3, 7, limit // 2), 4, 21 * limit // 2) == (1, 2, limit // 2)
+    stacked = 50, limit // 100, 10  # blocks of one layer: a window must not cross two
+    assert _pieces._box(stacked, 4, limit // 10) == (1, limit // 100, 10)
+    assert _pieces._box((5 * limit,), 4, 5 * limit) == (limit,)
+
+
+def test_the_rule_against_repeated_floats_is_needed():
+    """Where rows are repeated, XLA rounds otherwise than an element at a time would."""
+    function = WHOLE["repeated rows"]
+    x, rows = jax.random.normal(KEY, (40, 40)), np.arange(40.0, dtype=np.float32)[:, None]
+    assert not np.array_equal(jax.jit(function)(KEY), np.asarray(x) * rows)
+    output = jaxinit.plan(function, KEY)._program.outputs[0]
+    assert _windows.unit(output, 100, _windows.Place("cpu")) is None
