@@ -119,7 +119,7 @@ def audit(
         worst_first(findings),
         [_row(leaf, known.get(leaf.path)) for leaf in looked],
         _COLUMNS,
-        (Curve("std", "std", "expected"),),
+        (Curve("std", "std", "expected", word="by the standard advice", joined=False),),
     )
 
 

@@ -43,12 +43,14 @@ class Column(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A curve of the figure: the rows' key of what was measured, and of what was predicted."""
+    """A panel of the figure: the rows' key of what was measured, and of what it should be."""
 
     label: str
     measured: str
     predicted: str | None = None
     log: bool = True
+    word: str = "predicted"
+    joined: bool = True  # by a line, as predictions from layer to layer are
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ class Report:
         Matplotlib; raises ImportError where it is not installed.
         """
         figure = _figure(self)
+        figure.suptitle(self.title, x=0.02, ha="left", fontsize=11)
         figure.savefig(path, dpi=150, bbox_inches="tight")
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
@@ -196,6 +199,7 @@ def _figure(report: Report) -> Any:
     """The curves of a report, one panel each, depth on x."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise ImportError(
             "Report.plot and Report.to_html need Matplotlib: pip install matplotlib."
@@ -207,8 +211,8 @@ def _figure(report: Report) -> Any:
     panels = figure.subplots(max(len(curves), 1), 1, sharex=True, squeeze=False)[:, 0]
     for axis, curve in zip(panels, curves, strict=False):
         _draw_curve(axis, curve, report)
-    panels[0].set_title(report.title, loc="left", fontsize=11)
-    panels[-1].set_xlabel("depth" if len(report.rows) > 1 else "")
+    panels[-1].set_xlabel(report.columns[0].heading)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure
 
 
@@ -225,7 +229,8 @@ def _draw_curve(axis: Any, curve: Curve, report: Report) -> None:
         return [i for i, _ in kept], [x for _, x in kept]
 
     if curve.predicted is not None:
-        axis.plot(*points(curve.predicted), color="#c44e52", linewidth=1.5, label="predicted")
+        style = "-" if curve.joined else "_"
+        axis.plot(*points(curve.predicted), style, color="#c44e52", label=curve.word)
     axis.plot(
         *points(curve.measured), "o", color="#2b5c8a", markersize=3.5, alpha=0.8, label="measured"
     )
