@@ -38,20 +38,38 @@ from .initializers import Initializer
 if TYPE_CHECKING:
     from . import linen, nnx, recipes
     from ._activations import gain
+    from ._audit import audit
+    from ._autoinit import Advice, Choice, autoinit
+    from ._calibrate import calibrate
     from ._choose import Recommendation, for_activation, recommend
+    from ._infer import Inferred, infer
+    from ._meanfield import MeanField, mean_field
     from ._plan import Plan, materialize, plan
+    from ._records import Parameter
+    from ._report import Finding, Report
+    from ._signal import propagate
     from ._tree import tree_init
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
+    "Choice",
     "Fans",
+    "Finding",
+    "Inferred",
     "Initializer",
     "Layout",
+    "MeanField",
+    "Parameter",
     "Plan",
     "Recommendation",
+    "Report",
+    "audit",
+    "autoinit",
     "bits",
     "blocks",
+    "calibrate",
     "constant",
     "delta_orthogonal",
     "dirac",
@@ -64,6 +82,7 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "identity",
+    "infer",
     "initializers",
     "kaiming_normal",
     "kaiming_uniform",
@@ -72,11 +91,13 @@ __all__ = [
     "lecun_uniform",
     "linen",
     "materialize",
+    "mean_field",
     "nnx",
     "normal",
     "ones",
     "orthogonal",
     "plan",
+    "propagate",
     "recipes",
     "recommend",
     "sparse",
@@ -93,12 +114,25 @@ __all__ = [
 
 # Loaded on first use: together they would be a tenth of the import of JAX.
 _ROOMS = {
+    "Advice": "_autoinit",
+    "Choice": "_autoinit",
+    "Finding": "_report",
+    "Inferred": "_infer",
+    "MeanField": "_meanfield",
+    "Parameter": "_records",
     "Plan": "_plan",
     "Recommendation": "_choose",
+    "Report": "_report",
+    "audit": "_audit",
+    "autoinit": "_autoinit",
+    "calibrate": "_calibrate",
     "for_activation": "_choose",
     "gain": "_activations",
+    "infer": "_infer",
     "materialize": "_plan",
+    "mean_field": "_meanfield",
     "plan": "_plan",
+    "propagate": "_signal",
     "recommend": "_choose",
     "tree_init": "_tree",
 }

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from . import _command
+from ._audit import audit
 from ._choose import recommend
 from ._formats import FORMATS
 from ._schemes import DISTRIBUTIONS, MODES
@@ -31,6 +32,13 @@ def _init(arguments: argparse.Namespace) -> None:
     _command.init(**options)
 
 
+def _audit(arguments: argparse.Namespace) -> None:
+    report = audit(arguments.checkpoint)
+    Console().print(report)
+    if arguments.html:
+        report.to_html(arguments.html)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m jaxinit", description=__doc__)
@@ -49,6 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     make.add_argument("--mesh", help="show the bytes on each device of a mesh, as data=8,model=4")
     make.add_argument("--dry-run", action="store_true", help="show the plan, save nothing")
     make.set_defaults(run=_init)
+    check = commands.add_parser("audit", help="what is wrong with the weights of a checkpoint")
+    check.add_argument("checkpoint", help="orbax, or safetensors: a file, or a folder")
+    check.add_argument("--html", metavar="FILE", help="write the report as a page too")
+    check.set_defaults(run=_audit)
     parsed = parser.parse_args(arguments)
     try:
         parsed.run(parsed)

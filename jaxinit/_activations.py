@@ -316,3 +316,13 @@ def _check_elementwise(function: Callable[[Any], Any], written: str) -> None:
             f"gain: {written} is not elementwise: its value at one input depends on the others; "
             f"give a function of one value, or the scale yourself."
         )
+
+
+def elementwise() -> dict[str, Callable[[Any], Any]]:
+    """The known functions of one value, by name; of a family the member its defaults give."""
+    return {row.name: row.function for row in _ROWS if row.function and row.name != "rrelu"}
+
+
+def values(function: Callable[[Any], Any], z: np.ndarray, derivative: bool = False) -> np.ndarray:
+    """A function of one value, or its derivative, in float64."""
+    return _evaluate(function, z, derivative, _written(function))

@@ -231,3 +231,94 @@ def random_bits(params: Mapping[str, Any], recorded: Any) -> RandomBits:
     """What the equation draws."""
     shape, width = tuple(params["shape"]), params["bit_width"]
     return RandomBits(width, shape, recorded.threefry_partitionable)
+
+
+# Where operations keep what they do to axes: primitive -> parameters, in this order.
+_GEOMETRY = {
+    "reshape": (),
+    "rev": ("dimensions",),
+    "transpose": ("permutation",),
+    "broadcast_in_dim": ("broadcast_dimensions",),
+    "squeeze": ("dimensions",),
+    "slice": ("start_indices", "limit_indices", "strides"),
+    "split": ("sizes", "axis"),
+    "dynamic_slice": ("slice_sizes",),
+    "tile": ("reps",),
+    "concatenate": ("dimension",),
+    "pad": ("padding_config",),
+    "gather": ("dimension_numbers", "slice_sizes"),
+    "reduce_sum": ("axes",),
+    "reduce_max": ("axes",),
+    "reduce_min": ("axes",),
+    "convert_element_type": ("new_dtype",),
+}
+
+
+def geometry(primitive: core.Primitive, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the operation does to axes, as its parameters of ``_GEOMETRY``."""
+    return tuple(params[name] for name in _GEOMETRY[primitive.name])
+
+
+class Contraction(NamedTuple):
+    """A dot_general: the axes of each side that are summed over, and those side by side."""
+
+    contracted: tuple[tuple[int, ...], tuple[int, ...]]
+    batched: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def contraction(primitive: core.Primitive, params: Mapping[str, Any]) -> Contraction | None:
+    """The dimension numbers of a dot_general, ragged or not; None for anything else.
+
+    The groups of a ragged one lie side by side along axes of its right side alone.
+    """
+    if primitive is primitives.dot_general_p:
+        contracted, batched = params["dimension_numbers"]
+    elif primitive.name == "ragged_dot_general":
+        numbers = params["ragged_dot_dimension_numbers"]
+        contracted, batched = numbers.dot_dimension_numbers
+        batched = batched[0], (*batched[1], *numbers.rhs_group_dimensions)
+    else:
+        return None
+    return Contraction(
+        (tuple(contracted[0]), tuple(contracted[1])), (tuple(batched[0]), tuple(batched[1]))
+    )
+
+
+class Convolution(NamedTuple):
+    """A conv_general_dilated; the kernel's axes are out, in, and one for each window axis."""
+
+    out_axis: int
+    in_axis: int
+    window: tuple[int, ...]
+    features: int  # the axis of the output that holds the kernel's outputs
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
+    groups: int
+    batch_groups: int
+
+
+def convolution(primitive: core.Primitive, params: Mapping[str, Any]) -> Convolution | None:
+    """What a conv_general_dilated does; None for anything else."""
+    if primitive is not primitives.conv_general_dilated_p:
+        return None
+    numbers = params["dimension_numbers"]
+    out_axis, in_axis, *window = numbers.rhs_spec
+    return Convolution(
+        out_axis,
+        in_axis,
+        tuple(window),
+        numbers.out_spec[1],
+        tuple(params["window_strides"]),
+        tuple(params["padding"]),
+        tuple(params["lhs_dilation"]),
+        tuple(params["rhs_dilation"]),
+        params["feature_group_count"],
+        params["batch_group_count"],
+    )
+
+
+def apply(primitive: core.Primitive, params: Mapping[str, Any], args: Sequence[Any]) -> Any:
+    """An elementwise operation of one result, on arrays of any one shape."""
+    return primitive.bind(*args, **primitive.get_bind_params(dict(params)))

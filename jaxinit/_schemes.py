@@ -329,7 +329,10 @@ class VarianceScaling(Initializer):
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; of no elements, 0."""
-        fan_in, fan_out = self.layout.fans(self.kernel or shape, self.name)
+        return self.of_fans(*self.layout.fans(self.kernel or shape, self.name))
+
+    def of_fans(self, fan_in: float, fan_out: float) -> float:
+        """The standard deviation asked for a kernel of these fans; of none, 0."""
         fan = {
             "fan_in": fan_in,
             "fan_out": fan_out,
@@ -345,6 +348,12 @@ class VarianceScaling(Initializer):
     @property
     def plain(self) -> bool:
         return super().plain and self.kernel is None
+
+
+def of_stddev(distribution: str, stddev: float, call: str, complex: bool = False) -> Initializer:
+    """The distribution with this standard deviation, whatever the shape."""
+    law, unit = _unit(distribution, complex)
+    return Scaled(law, stddev / unit, call=call)
 
 
 def _unit(distribution: str, complex: bool) -> tuple[Law, float]:

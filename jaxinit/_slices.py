@@ -71,15 +71,16 @@ class Part:
 
 @dataclass(eq=False)
 class Builder:
-    """Turns jaxprs into programs, each once."""
+    """Turns jaxprs into programs, each once; or, if not ``shared``, loops of one body apart."""
 
+    shared: bool = True
     effects: set[Any] = field(default_factory=set)  # of all equations that were met
     _built: dict[int, tuple[ClosedJaxpr, Program]] = field(default_factory=dict)
     _consts: dict[int, Value] = field(default_factory=dict)
 
     def program(self, jaxpr: ClosedJaxpr) -> Program:
         """The program of a jaxpr."""
-        if (found := self._built.get(id(jaxpr))) is not None:
+        if self.shared and (found := self._built.get(id(jaxpr))) is not None:
             return found[1]
         inputs = tuple(Value(var.aval) for var in jaxpr.jaxpr.invars)
         program = Program(inputs, tuple(self._inline(jaxpr, inputs)))

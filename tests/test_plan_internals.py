@@ -113,3 +113,65 @@ def test_brief_tracers_restores_the_message():
         return x
 
     jax.make_jaxpr(function)(X)
+
+
+GEOMETRY = {
+    "reshape": lambda x: x.reshape(3, 2),
+    "rev": lambda x: lax.rev(x, (0,)),
+    "transpose": lambda x: x.T,
+    "broadcast_in_dim": lambda x: lax.broadcast_in_dim(x, (4, 2, 3), (1, 2)),
+    "squeeze": lambda x: lax.squeeze(x[None], (0,)),
+    "slice": lambda x: x[:1],
+    "split": lambda x: jnp.split(x, 3, 1),
+    "dynamic_slice": lambda x: lax.dynamic_slice(x, (0, 0), (1, 1)),
+    "tile": lambda x: jnp.tile(x, (2, 1)),
+    "concatenate": lambda x: jnp.concatenate([x, x]),
+    "pad": lambda x: jnp.pad(x, 1),
+    "gather": lambda x: x[jnp.array([0, 1])],
+    "reduce_sum": lambda x: lax.reduce_sum(x, (0,)),
+    "reduce_max": lambda x: lax.reduce_max(x, (0,)),
+    "reduce_min": lambda x: lax.reduce_min(x, (0,)),
+    "convert_element_type": lambda x: x.astype(int),
+}
+
+
+def flattened(jaxpr):
+    for eqn in jaxpr.eqns:
+        body = internals.wrapped(eqn)
+        yield from flattened(body.jaxpr) if body else [eqn]
+
+
+@pytest.mark.parametrize("name", internals._GEOMETRY)
+def test_operations_on_axes_keep_their_parameters(name):
+    eqns = flattened(jax.make_jaxpr(GEOMETRY[name])(jnp.ones((2, 3))).jaxpr)
+    found = [eqn for eqn in eqns if eqn.primitive.name == name]
+    assert found, f"JAX no longer records {name}: see _GEOMETRY in jaxinit/_jax_internals.py"
+    parameters = internals.geometry(found[0].primitive, found[0].params)
+    assert len(parameters) == len(internals._GEOMETRY[name])
+
+
+def test_contractions_and_convolutions():
+    def dot(x):
+        return jnp.einsum("bi,bij->bj", x, jnp.ones((2, 3, 4)))
+
+    eqn = equation(dot, primitives.dot_general_p, jnp.ones((2, 3)))
+    found = internals.contraction(eqn.primitive, eqn.params)
+    assert found == (((1,), (1,)), ((0,), (0,)))
+
+    def ragged(x):
+        return lax.ragged_dot(x, jnp.ones((2, 3, 4)), jnp.array([1, 1]))
+
+    (eqn,) = (e for e in jax.make_jaxpr(ragged)(jnp.ones((2, 3))).eqns if "ragged" in str(e))
+    assert internals.contraction(eqn.primitive, eqn.params) == (((1,), (1,)), ((), (0,)))
+
+    def conv(x):
+        kernel = jnp.ones((3, 2, 8))
+        return lax.conv_general_dilated(
+            x, kernel, (2,), ((1, 0),), (1,), (4,), ("NWC", "WIO", "NWC"), 2
+        )
+
+    eqn = equation(conv, primitives.conv_general_dilated_p, jnp.ones((1, 16, 4)))
+    found = internals.convolution(eqn.primitive, eqn.params)
+    assert found == (2, 1, (0,), 2, (2,), ((1, 0),), (1,), (4,), 2, 1)
+    assert internals.convolution(primitives.sin_p, {}) is None
+    assert internals.contraction(primitives.sin_p, {}) is None

@@ -1,0 +1,84 @@
+"""Mean field: against SciPy's quadrature, and a wide random layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from jaxinit import mean_field
+
+FUNCTIONS = {
+    "relu": (lambda z: max(z, 0), lambda z: float(z > 0)),
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "gelu": (
+        lambda z: float(jax.nn.gelu(z)),
+        lambda z: float(jax.grad(jax.nn.gelu)(z)),
+    ),
+    "silu": (
+        lambda z: z / (1 + np.exp(-z)),
+        lambda z: (1 + np.exp(-z) + z * np.exp(-z)) / (1 + np.exp(-z)) ** 2,
+    ),
+    "elu": (lambda z: z if z > 0 else np.expm1(z), lambda z: 1.0 if z > 0 else np.exp(z)),
+}
+
+
+def expectation(f, q):
+    def integrand(z):
+        return f(np.sqrt(q) * z) ** 2 * stats.norm.pdf(z)
+
+    return sum(integrate.quad(integrand, *ends, limit=200)[0] for ends in ((-12, 0), (0, 12)))
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "gelu"])
+@pytest.mark.parametrize("q", [1.0, 0.3, 4.0])
+def test_against_scipy(name, q):
+    phi, slope = FUNCTIONS[name]
+    found = mean_field(name, q)
+    assert found.moment == pytest.approx(expectation(phi, q), rel=1e-6)
+    assert found.slope_moment == pytest.approx(expectation(slope, q), rel=1e-6)
+    assert found.weight_variance == pytest.approx(1 / found.slope_moment)
+    assert found.bias_variance == pytest.approx(q - found.weight_variance * found.moment, abs=1e-9)
+
+
+# (sigma_w^2, sigma_b^2, slope of the variance map) at q = 1
+CRITICAL = {
+    "relu": (2, 0, 1),
+    "tanh": (2.1533, 0.1510, 0.39),
+    "gelu": (2.1937, 0.0672, 1.07),
+    "silu": (2.6352, 0.0625, 1.10),
+    "elu": (1.4968, 0.0345, 0.86),
+    "selu": (0.9332, 0.0668, 0.73),
+}
+
+
+@pytest.mark.parametrize("name", CRITICAL)
+def test_critical_points(name):
+    found = mean_field(name)
+    weight, bias, stability = CRITICAL[name]
+    assert found.weight_variance == pytest.approx(weight, abs=2e-3)
+    assert found.bias_variance == pytest.approx(bias, abs=2e-3)
+    assert found.stability == pytest.approx(stability, abs=6e-3)
+
+
+def test_a_wide_random_layer_keeps_q():
+    """The variance map itself, by a layer of 4,096 units; and a wrong scale does not."""
+    found = mean_field("tanh", 1.0)
+    keys = jax.random.split(jax.random.key(0), 3)
+    h = jax.random.normal(keys[0], (64, 4096))
+
+    def layer(weight_variance):
+        w = jax.random.normal(keys[1], (4096, 4096)) * (weight_variance / 4096) ** 0.5
+        b = jax.random.normal(keys[2], (4096,)) * found.bias_variance**0.5
+        return float(jnp.var(jnp.tanh(h) @ w + b))
+
+    assert layer(found.weight_variance) == pytest.approx(1, abs=0.01)
+    assert layer(1.04 * found.weight_variance) != pytest.approx(1, abs=0.01)
+
+
+def test_errors():
+    for q in (0, -1.0, float("nan"), "1"):
+        with pytest.raises(ValueError, match=r"^mean_field: q must be a variance above 0; got"):
+            mean_field("relu", q)
+    with pytest.raises(ValueError, match=r"^gain: 'softmax' is not elementwise"):
+        mean_field("softmax", 2.0)
