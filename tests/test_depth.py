@@ -68,8 +68,10 @@ KINDS = {
         lambda w, a: linen.Einsum((16, w // 16, 16, w // 16), "bhd,hdij->bij", **a),
     ),
     "Conv": (512, images, circular),
-    "Conv, depthwise and pointwise": (512, images, Separable),
-    "Conv, 8 groups": (512, images, lambda w, a: circular(w, a, feature_group_count=8)),
+    # The signal's typical size falls with depth over width, below its mean: at 512 the medians were
+    # 0.21 for relu here, and 0.32 for eight groups, each of them a network 64 wide.
+    "Conv, depthwise and pointwise": (2048, images, Separable),
+    "Conv, 2 groups": (1024, images, lambda w, a: circular(w, a, feature_group_count=2)),
     "ConvLocal": (
         512, lambda key, w: jax.random.normal(key, (4, 4, 4, w)),
         lambda w, a: linen.ConvLocal(w, (1, 1), **a),
