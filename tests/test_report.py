@@ -39,7 +39,7 @@ def test_it_prints(report):
     console = Console(width=140, file=io.StringIO())
     console.print(report)
     for printed in (str(report), console.file.getvalue()):  # type: ignore[attr-defined]
-        for text in ("gradient std", "std 0.00", "warning", "predicted", "2 warnings"):
+        for text in ("gradient std", "that of", "warning", "predicted", "2 warnings"):
             assert text in printed
     assert repr(report) == "Report('signal through 8 layers', 8 rows, 2 findings)"
 

