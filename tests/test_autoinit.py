@@ -5,6 +5,7 @@ import math
 import re
 
 import flax.linen as nn
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def test_every_model_is_drawn_as_explained(name):
             assert leaf.std() == pytest.approx(stddev, rel=5 / math.sqrt(leaf.size))
         elif stddev == 0:
             assert leaf.std() == 0
-    jax.eval_shape(lambda *x: model.apply(params, *x), *model.inputs)
+    eqx.filter_eval_shape(model.apply, params, *model.inputs)
 
 
 @pytest.mark.parametrize("name", zoo_models.KINDS)
