@@ -1,6 +1,6 @@
 """Signal through deep plain networks: autoinit's critical rule beside Flax's defaults.
 
-    python -m benchmarks.depth            # prints the table, writes docs/depth.png
+    python -m benchmarks.depth            # prints the table, writes docs/signal.png
     python -m benchmarks.depth --quick    # two seeds, a tenth of the size
 
 A 100-layer MLP of width 1,024 and a 50-layer CNN of 64 channels on 16 x 16 places, no norms and
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("docs/depth.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/signal.png"))
     parsed = parser.parse_args(arguments)
     results = {}
     with tempfile.TemporaryDirectory() as folder:  # seeds share what is compiled
