@@ -14,6 +14,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 
@@ -214,3 +215,7 @@ MODELS: dict[str, Callable[[], Case]] = {
         partitioned,
     )
 }
+
+# A stride of them, and all of them behind the slow marker.
+_OFTEN = ("linen_transformer", "nnx_sharded", "scan_transformer", "resnet", "equinox_mlp")
+STRIDE = [n if n in _OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]

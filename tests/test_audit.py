@@ -168,6 +168,7 @@ def test_healthy_in_every_dtype(dtype):
     assert audit(params, NET.apply, X).findings == []
 
 
+@pytest.mark.slow
 def test_healthy_models_of_flax():
     """Flax's own laws; N(0, 0.02) with divided branches; the rules of autoinit."""
     model = models.LinenTransformer(64, 2, 128)

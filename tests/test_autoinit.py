@@ -4,8 +4,8 @@ import functools
 import math
 import re
 
-import flax.linen as nn
 import equinox as eqx
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np

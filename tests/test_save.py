@@ -61,7 +61,7 @@ READERS = {"safetensors": read_safetensors, "orbax": read_orbax}
 
 
 @pytest.mark.parametrize("format", READERS)
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.STRIDE)
 def test_the_formats_own_readers_find_every_leaf(name, format, small, tmp_path):
     case = models.MODELS[name]()
     planned = jaxinit.plan(case.init, *case.args)

@@ -99,6 +99,7 @@ def test_predictions(activation):
     assert other[2]["predicted"] != pytest.approx(rows[2]["std"], rel=0.3)
 
 
+@pytest.mark.slow
 def test_predictions_pass_through_strided_and_transposed_convolutions():
     class Model(nn.Module):
         @nn.compact
@@ -166,6 +167,7 @@ def test_any_model(name):
     assert len(report.rows) >= len([r for r in kernels if r.role != "embedding"])
 
 
+@pytest.mark.slow
 def test_a_resnet_in_training():
     resnet = models.ResNet(8, 2)
     images = jax.random.normal(KEY, (8, 16, 16, 3))

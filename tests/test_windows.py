@@ -28,7 +28,7 @@ def joined(maker, index, entry):
     return np.concatenate([_pieces.make(maker, p) for p in _pieces.pieces(index, entry)])
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.STRIDE)
 def test_pieces_have_the_bits_of_the_whole(name, small_pieces):
     case = models.MODELS[name]()
     planned = jaxinit.plan(case.init, *case.args)
