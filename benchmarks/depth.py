@@ -176,25 +176,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--results", type=Path, help="a folder to keep what was measured in")
     parser.add_argument("--out", type=Path, default=Path("docs/signal.png"))
     parsed = parser.parse_args(arguments)
     results = {}
     with tempfile.TemporaryDirectory() as folder:  # seeds share what is compiled
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-        _fill(results, parsed.quick)
+        _fill(results, parsed.quick, parsed.results)
     Console(width=110).print(table(results))
     figure({case: m for case, m in results.items() if case[0] != "zeros"}, parsed.out)
 
 
-def _fill(results: Results, quick: bool) -> None:
-    """Measure every case, one after another."""
+def _fill(results: Results, quick: bool, folder: Path | None) -> None:
+    """Measure every case that is not in the folder yet, one after another."""
     for network, study in studies(quick).items():
-        for name in ACTIVATIONS:
-            for rule in RULES:
+        for rule in RULES:
+            for name in ACTIVATIONS:
                 case = network, name, rule
-                results[case] = measured(study, name, rule, 2 if quick else 5)
-                print(*case, flush=True)
+                kept = folder and folder / f"{'-'.join(case)}.npz"
+                if kept and kept.exists():
+                    results[case] = dict(np.load(kept))
+                    continue
+                results[case] = m = measured(study, name, rule, 2 if quick else 5)
+                print(*case, *(f"{k} {m[k].min():.3g} to {m[k].max():.3g}" for k in KEYS[::2]))
+                if kept:
+                    np.savez(kept, **m)
 
 
 if __name__ == "__main__":

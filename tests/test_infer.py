@@ -175,6 +175,30 @@ def test_interleaved_heads_and_rotary_embeddings():
     assert (record.blocks, record.activation) == ((8, 8, 8), "softmax, softmax, identity")
 
 
+def test_a_part_of_a_part_is_where_it_is():
+    def apply(p, x):
+        y = x @ p
+        up, q = jnp.split(y[:, 8:], 2, -1)
+        return jnp.tanh(up), jax.nn.relu(q), jax.nn.silu(y[:, :8])
+
+    record = infer(apply, jnp.ones((4, 16)), jnp.ones((2, 4)))[""]
+    assert (record.blocks, record.activation) == ((8, 4, 4), "silu, tanh, relu")
+
+
+def test_the_state_of_a_loop_is_signal_from_its_second_turn_on():
+    """A diagonal state space model: its decay is a factor, though the state starts as zeros."""
+
+    def apply(p, x):
+        def step(h, x):
+            h = p["decay"] * h + x @ p["b"]
+            return h, h
+
+        return lax.scan(step, jnp.zeros(8), x)[1]
+
+    found = infer(apply, {"decay": jnp.ones(8), "b": jnp.ones((4, 8))}, jnp.ones((5, 4)))
+    assert (found["decay"].role, found["b"].role) == ("scale", "kernel")
+
+
 def test_ties_and_layers():
     tied = read("tied")["params/token/embedding"]
     assert tied.ties == ("gather", "dot_general")
