@@ -109,10 +109,11 @@ def _saturating(parameter: Parameter) -> Look | None:
 
 
 def cosine(x: Any) -> Any:
-    """The mean cosine between two examples, which lie along the first axis; NaN of one alone."""
+    """The mean cosine between two examples, along the first axis; NaN of one alone, or of zeros."""
     n = min(_EXAMPLES, x.shape[0])
     rows = jnp.asarray(x[:n], jnp.float32).reshape(n, -1)
-    rows = rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    rows = rows / jnp.max(jnp.abs(rows), 1, keepdims=True)  # as squares of tiny values vanish
+    rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
     return (jnp.sum(rows @ rows.T) - n) / (n * (n - 1)) if n > 1 else jnp.float32(jnp.nan)
 
 

@@ -11,6 +11,7 @@ from jax import lax
 
 import jaxinit
 from jaxinit import autoinit, propagate
+from jaxinit._measure import cosine
 
 KEY = jax.random.key(0)
 WIDTH = 256
@@ -137,6 +138,13 @@ def test_findings(kind):
     assert finding.path in [row["path"] for row in report.rows]
     assert finding.remedy
     assert str(finding) in str(report)
+
+
+def test_cosines_of_tiny_and_of_zero_signals():
+    x = jax.random.normal(KEY, (4, 64))
+    assert float(cosine(1e-30 * x)) == pytest.approx(float(cosine(x)), abs=1e-6)
+    assert jnp.isnan(cosine(0 * x))
+    assert jnp.isnan(cosine(x[:1]))
 
 
 def test_not_finite():
