@@ -1,228 +1,114 @@
-"""python -m benchmarks [--quick] [--json FILE]: the first suite, a few minutes, one table each."""
+"""The benchmark suite: python -m benchmarks [--quick | --full] [--json FILE]
+
+    python -m benchmarks                        # some ten minutes; tables on the screen
+    python -m benchmarks --quick                # small arrays, under a minute: are all rows there?
+    python -m benchmarks --full --json FILE     # sizes up to memory, every scheme and dtype
+    python -m benchmarks report FILE            # docs/benchmarks.md and two figures from it
+    python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
+
+It is pytest with pytest-benchmark: `pytest benchmarks --effort quick -k saving` runs a part.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-from collections.abc import Iterable
-from typing import Any
+import sys
+import tempfile
+from pathlib import Path
 
-import jax
+import pytest
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
-from . import matrices, tensors
-from .programs import take_turns
+from . import cases, report, results
 
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "device": str(jax.devices()[0].device_kind),
-        "cpus": os.cpu_count(),
-    }
+HERE = Path(__file__).parent
+TOLERANCE = 0.7  # a ratio varies by some 20 % from run to run
 
 
-def show(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """One table."""
-    table = Table(title=title, title_justify="left")
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row))
-    Console(width=100).print(table)
+def run(effort: str, out: Path | None) -> int:
+    """Measure, show, and say what is missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, "raw.json")
+        options = ["--effort", effort, f"--benchmark-json={raw}", "--benchmark-quiet"]
+        pytest_options = [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--no-header",
+            str(HERE / "test_suite.py"),
+        ]
+        code = pytest.main([*options, *pytest_options])
+        if code:
+            return code
+        found = json.loads(raw.read_text())
+    rows, machine = results.rows(found), found["machine_info"]
+    if out:
+        results.write(out, machine, effort, rows)
+    command = "python -m benchmarks" + ("" if effort == "default" else f" --{effort}")
+    text = report.markdown({"machine": machine, "rows": rows}, command)
+    Console(width=max(Console().width, 140)).print(Markdown(text))
+    lost = results.missing(rows, [*cases.arrays(effort), *cases.programs(effort)])
+    print(*lost, sep="\n", end="\n" if lost else "")
+    return int(bool(lost))
 
 
-def run_tensors(quick: bool) -> list[dict[str, Any]]:
-    """Rates of large arrays."""
-    power = 20 if quick else 26
-    rows = tensors.run(power, blocks=1 if quick else 4)
-    show(
-        f"2^{power} elements, million elements a second",
-        ("scheme", "dtype", "jaxinit", "jax.nn", "ratio", "fill", "share of fill"),
-        ((r.scheme, r.dtype, r.ours, r.theirs, r.ratio, r.fill, r.share) for r in rows),
+def publish(file: Path, folder: Path) -> int:
+    """The tables and the figures."""
+    found = results.read(file)
+    effort = "" if found["effort"] == "default" else f" --{found['effort']}"
+    text = report.markdown(found, f"python -m benchmarks{effort} --json {file.name}")
+    pictures = "![throughput by size](throughput.png)\n\n![seconds by leaves](trees.png)\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmarks.md").write_text(f"{text}\n{pictures}")
+    report.throughput(found["rows"], folder / "throughput.png")
+    report.trees(found["rows"], folder / "trees.png")
+    return 0
+
+
+def check(file: Path, baseline: Path) -> int:
+    """Whether jaxinit is still as many times as fast as its references."""
+    found, before = results.read(file), results.read(baseline)
+    if found["machine"] != before["machine"]:
+        print(f"another machine: {found['machine']}; the baseline's is {before['machine']}")
+    ratios, old = results.ratios(found["rows"]), results.ratios(before["rows"])
+    worse = results.regressions(ratios, old, TOLERANCE)
+    common = ratios.keys() & old.keys()
+    print(
+        f"{len(common)} ratios compared, {len(worse)} below {TOLERANCE} of the baseline",
+        *worse,
+        sep="\n",
     )
-    return [{**row._asdict(), "ratio": row.ratio, "share": row.share} for row in rows]
+    return int(bool(worse) or not common)
 
 
-def run_compiling(quick: bool) -> list[dict[str, Any]]:
-    """One monolithic jit(model.init)."""
-    rows = []
-    for layers in (1,) if quick else (8, 32):
-        contenders: list[tuple[object, ...]] = [(layers, "jaxinit"), (layers, "jax")]
-        ours, theirs = take_turns("compiling", contenders, 1 if quick else 3)
-        rows.append({"leaves": int(ours["leaves"]), "jaxinit": ours, "jax": theirs})
-    show(
-        "jit(model.init), trace + lower + compile",
-        ("leaves", "jaxinit s", "jax.nn s", "ratio", "CPU-s ratio", "temp MiB", "jax.nn MiB"),
-        (
-            (
-                row["leaves"],
-                row["jaxinit"]["seconds"],
-                row["jax"]["seconds"],
-                row["jaxinit"]["seconds"] / row["jax"]["seconds"],
-                row["jaxinit"]["cpu_seconds"] / row["jax"]["cpu_seconds"],
-                row["jaxinit"]["temporaries_mib"],
-                row["jax"]["temporaries_mib"],
-            )
-            for row in rows
-        ),
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    return rows
-
-
-def run_trees(quick: bool) -> list[dict[str, Any]]:
-    """From nothing to ready parameters, stock initializers inside."""
-    rows = []
-    for layers in (1,) if quick else (8, 32, 64):
-        contenders: list[tuple[object, ...]] = [(layers, "jaxinit"), (layers, "jit")]
-        ours, theirs = take_turns("tree", contenders, 1)
-        rows.append({"leaves": int(ours["leaves"]), "jaxinit": ours, "jit": theirs})
-    show(
-        "a transformer of d = 512 from nothing to ready, with jax.nn.initializers",
-        ("leaves", "MiB", "materialize s", "jit(init) s", "ratio", "peak/params", "jit's"),
-        (
-            (
-                row["leaves"],
-                row["jaxinit"]["mib"],
-                row["jaxinit"]["seconds"],
-                row["jit"]["seconds"],
-                row["jit"]["seconds"] / row["jaxinit"]["seconds"],
-                row["jaxinit"]["peak_over_parameters"],
-                row["jit"]["peak_over_parameters"],
-            )
-            for row in rows
-        ),
-    )
-    return rows
-
-
-def run_growth(quick: bool) -> dict[str, Any]:
-    """Time that does not grow with depth: a small width at two depths."""
-    depths = (1, 2) if quick else (8, 64)
-    contenders: list[tuple[object, ...]] = [(layers, "jaxinit", 64) for layers in depths]
-    shallow, deep = take_turns("tree", contenders, 1 if quick else 5)
-    ratio = deep["seconds"] / shallow["seconds"]
-    show(
-        "materialize at d = 64",
-        ("layers", "leaves", "seconds"),
-        (
-            (layers, row["leaves"], row["seconds"])
-            for layers, row in zip(depths, (shallow, deep), strict=True)
-        ),
-    )
-    return {"shallow": shallow, "deep": deep, "ratio": ratio}
-
-
-def run_saving(quick: bool) -> list[dict[str, Any]]:
-    """A checkpoint from nothing, against making the tree and saving it as a user would."""
-    rows = []
-    layers = 1 if quick else 32
-    for format, other in (
-        ("safetensors", "materialize + numpy + fsync"),
-        ("orbax", "materialize + orbax"),
-    ):
-        contenders: list[tuple[object, ...]] = [(layers, format, w) for w in ("jaxinit", "user")]
-        ours, theirs = take_turns("saving", contenders, 1 if quick else 5)
-        rows.append({"format": format, "other": other, "jaxinit": ours, "user": theirs})
-    show(
-        "saving a tree",
-        ("format", "Plan.save s", "against", "s", "ratio"),
-        (
-            (
-                row["format"],
-                row["jaxinit"]["seconds"],
-                row["other"],
-                row["user"]["seconds"],
-                row["jaxinit"]["seconds"] / row["user"]["seconds"],
-            )
-            for row in rows
-        ),
-    )
-    return rows
-
-
-def run_limited(quick: bool) -> list[dict[str, Any]]:
-    """Saving a tree three times the memory that the kernel allows."""
-    mib = 1024
-    rows = []
-    for format in () if quick else ("safetensors", "orbax"):
-        (found,) = take_turns("limited", [(format, mib)], 1)
-        rows.append({"format": format, **found})
-    show(
-        f"saving under a memory limit of {mib} MiB",
-        ("format", "tree / limit", "peak RSS, MiB", "materialize fails"),
-        (
-            (r["format"], r["tree_over_limit"], r["peak_mib"], bool(r["materialize_fails"]))
-            for r in rows
-        ),
-    )
-    return rows
-
-
-def run_matrices(quick: bool) -> list[dict[str, Any]]:
-    """Orthogonal matrices."""
-    rows = matrices.run(quick)
-    show(
-        "orthogonal float32, milliseconds",
-        ("shape", "jaxinit", "jax.nn", "ratio", "QR", "CholeskyQR2", "Newton-Schulz"),
-        ((r.shape, r.ours, r.theirs, r.ratio, r.qr, r.cholesky, r.newton) for r in rows),
-    )
-    found = take_turns("sharded", [("jaxinit",), ("jax",)], 1)
-    show(
-        "orthogonal 1024 x 1024 over 8 devices",
-        ("", "jaxinit", "jax.nn"),
-        ((field, *(f[field] for f in found)) for field in found[0]),
-    )
-    return [{**row._asdict(), "ratio": row.ratio} for row in rows]
-
-
-def run_footprint(quick: bool) -> dict[str, float]:
-    """First calls, memory, import time."""
-    figures = {}
-    for scheme, dtype in (
-        ("he_uniform", "float32"),
-        ("he_normal", "bfloat16"),
-        ("normal", "float32"),
-    ):
-        (found,) = take_turns("first_call", [(scheme, dtype)], 1)
-        figures[f"first call of a new shape, {scheme} {dtype}, s"] = found["seconds"]
-    if not quick:
-        for dtype in ("float32", "bfloat16"):
-            (found,) = take_turns("memory", [(dtype,)], 1)
-            figures[f"peak RSS of a 2 GiB draw / output, {dtype}"] = found["peak_over_output"]
-    (found,) = take_turns("importing", [()], 1 if quick else 11)
-    figures["import jaxinit / import jax"] = found["ratio"]
-    show("Footprint", ("what", "figure"), figures.items())
-    return figures
-
-
-def main() -> None:
-    """Run the suite."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
-    parser.add_argument("--json", help="write the figures here too")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", dest="effort", action="store_const", const="quick")
+    effort.add_argument("--full", dest="effort", action="store_const", const="full")
+    parser.add_argument("--json", type=Path, help="keep the figures here")
+    commands = parser.add_subparsers(dest="command", metavar="report | check")
+    for name in ("report", "check"):
+        command = commands.add_parser(name)
+        command.add_argument("file", type=Path)
+        if name == "report":
+            command.add_argument("--out", type=Path, default=Path("docs"))
+        else:
+            command.add_argument("--baseline", type=Path, default=results.BASELINE)
     arguments = parser.parse_args()
-    quick = arguments.quick
-    figures = {
-        "machine": machine(),
-        "tensors": run_tensors(quick),
-        "compiling": run_compiling(quick),
-        "trees": run_trees(quick),
-        "growth": run_growth(quick),
-        "saving": run_saving(quick),
-        "limited": run_limited(quick),
-        "matrices": run_matrices(quick),
-        "footprint": run_footprint(quick),
-    }
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(figures, file, indent=1)
+    if arguments.command == "report":
+        return publish(arguments.file, arguments.out)
+    if arguments.command == "check":
+        return check(arguments.file, arguments.baseline)
+    return run(arguments.effort or "default", arguments.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +11,19 @@ from jax import lax
 
 from jaxinit import Layout, initializers
 
-from .timing import medians
+from .contenders import Array, Prepared
 
-SHAPES = ((2048, 2048), (4096, 256), (64, 256, 256))
-
-
-class Row(NamedTuple):
-    """Milliseconds a call."""
-
-    shape: tuple[int, ...]
-    ours: float
-    theirs: float
-    qr: float
-    cholesky: float
-    newton: float
-
-    @property
-    def ratio(self) -> float:
-        return self.theirs / self.ours
+Shape = tuple[int, ...]
 
 
-def theirs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """jax.nn.initializers, under vmap where there are several."""
+def _ours(key: jax.Array, shape: Shape) -> jax.Array:
+    """By reflections, all members of a batch at once."""
+    layout = Layout(batch_axis=tuple(range(len(shape) - 2)))
+    return initializers.orthogonal(layout=layout)(key, shape)
+
+
+def _jax(key: jax.Array, shape: Shape) -> jax.Array:
+    """jax.nn.initializers as its users call it, under vmap where there are several."""
     init = jax.nn.initializers.orthogonal()
     if len(shape) == 2:
         return init(key, shape)
@@ -62,29 +52,25 @@ def newton(x: jax.Array) -> jax.Array:
     return x
 
 
-def by(
-    method: Callable[[jax.Array], jax.Array], key: jax.Array, shape: tuple[int, ...]
-) -> Callable[[], jax.Array]:
+def _by(method: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array, Shape], jax.Array]:
     """A Gaussian of ours, and then the method."""
     jitted, gaussian = jax.jit(method), initializers.normal(1.0)
-    return lambda: jitted(gaussian(key, shape))
+    return lambda key, shape: jitted(gaussian(key, shape))
 
 
-def run(quick: bool) -> list[Row]:
-    """Every shape, all contenders taking turns."""
-    key, rows = jax.random.key(0), []
-    for shape in SHAPES[1:2] if quick else SHAPES:
-        layout = Layout(batch_axis=tuple(range(len(shape) - 2)))
-        ours = initializers.orthogonal(layout=layout)
-        found = medians(
-            {
-                "ours": functools.partial(ours, key, shape),
-                "theirs": functools.partial(theirs, key, shape),
-                "qr": by(qr, key, shape),
-                "cholesky": by(cholesky, key, shape),
-            },
-            blocks=1 if quick else 4,
-        )
-        once = medians({"newton": by(newton, key, shape)}, blocks=1, calls=1)  # many times slower
-        rows.append(Row(shape, **{name: 1e3 * seconds for name, seconds in (found | once).items()}))
-    return rows
+WAYS: dict[str, Callable[[jax.Array, Shape], jax.Array]] = {
+    "jaxinit": _ours,
+    "jax": _jax,
+    "qr": _by(qr),
+    "cholesky": _by(cholesky),
+    "newton": _by(newton),
+}
+
+
+@functools.cache
+def prepare(contender: str, array: Array) -> Prepared:
+    """The way at this shape, its first call behind it."""
+    key, make = jax.random.key(0), WAYS[contender]
+    prepared = Prepared(lambda: jax.block_until_ready(make(key, array.shape)))
+    prepared.call()
+    return prepared

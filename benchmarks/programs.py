@@ -1,12 +1,14 @@
-"""Fresh processes: compiling inside a user's own jit, a first call, memory, import time.
+"""Fresh processes: compiling in a user's jit, trees, saving, memory, first calls, import time.
 
-Each function named in ``PROBES`` runs alone in a new process and prints one JSON object.
+Each function named in ``PROBES`` runs alone in a new process, its last argument the contender, and
+prints one JSON object: seconds, and whatever else is known there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -18,78 +20,67 @@ from typing import Any
 Result = dict[str, float]
 
 
-def _model(layers: int, library: str, width: int = 512) -> Any:
-    """A transformer of nine leaves a layer and three more."""
-    import flax.linen as nn
-    import jax
-
-    from jaxinit import initializers
-
-    source = initializers if library == "jaxinit" else jax.nn.initializers
-    init = source.he_normal()
-
-    class Layer(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            def dense(size, inputs):
-                return nn.Dense(size, use_bias=False, kernel_init=init)(inputs)
-
-            h = nn.LayerNorm()(x)
-            q, k, v = (dense(width, h) for _ in range(3))
-            x = x + dense(width, jax.nn.softmax(q @ k.swapaxes(-1, -2)) @ v)
-            return x + dense(width, nn.gelu(dense(4 * width, nn.RMSNorm()(x))))
-
-    class Model(nn.Module):
-        @nn.compact
-        def __call__(self, tokens):
-            x = nn.Embed(1000, width, embedding_init=source.normal(0.02))(tokens)
-            for _ in range(layers):
-                x = Layer()(x)
-            return nn.Dense(1000, kernel_init=init)(x)
-
-    return Model()
-
-
 def _status(field: str) -> int:
     """A figure of this process from the kernel, in bytes."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(field)) * 1024
 
 
-def compiling(layers: int, library: str) -> Result:
+def _start_backend() -> None:
+    import jax
+
+    jax.jit(lambda key: jax.random.split(key))(jax.random.key(0))
+
+
+def _initial(kind: str, layers: int, width: int = 512) -> tuple[Any, tuple[Any, ...]]:
+    """A model with the initializers of JAX."""
+    import jax
+
+    from .models import initial
+
+    return initial(kind, layers, jax.nn.initializers, width)
+
+
+def compiling(layers: int, contender: str) -> Result:
     """Trace, lower and compile one monolithic jit(model.init)."""
     import jax
-    import jax.numpy as jnp
 
-    arguments = jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
-    jax.jit(lambda key: jax.random.split(key))(arguments[0])  # start the backend
-    init = jax.jit(_model(layers, library).init)
+    from jaxinit import initializers
+
+    from .models import initial
+
+    source = initializers if contender == "jaxinit" else jax.nn.initializers
+    init, arguments = initial("linen", layers, source)
+    _start_backend()
     start, cpu = time.perf_counter(), time.process_time()
-    compiled = init.lower(*arguments).compile()
+    compiled = jax.jit(init).lower(*arguments).compile()
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - cpu,
         "leaves": len(jax.tree.leaves(jax.eval_shape(init, *arguments))),
-        "temporaries_mib": compiled.memory_analysis().temp_size_in_bytes / 2**20,
+        "temporary_mib": compiled.memory_analysis().temp_size_in_bytes / 2**20,
     }
 
 
-def first_call(scheme: str, dtype: str) -> Result:
+def first_call(scheme: str, contender: str) -> Result:
     """The first call of each of five new shapes, after another shape has been made."""
     import jax
 
     from jaxinit import initializers
 
-    init, seconds = getattr(initializers, scheme)(), []
-    init(jax.random.key(0), (8, 8), dtype).block_until_ready()
+    source = initializers if contender == "jaxinit" else jax.nn.initializers
+    init, seconds = getattr(source, scheme)(), []
+    if contender == "jax":
+        init = jax.jit(init, static_argnums=(1, 2))
+    init(jax.random.key(0), (8, 8), "float32").block_until_ready()
     for size in (256, 320, 384, 448, 512):
         start = time.perf_counter()
-        init(jax.random.key(0), (size, 2 * size), dtype).block_until_ready()
+        init(jax.random.key(0), (size, 2 * size), "float32").block_until_ready()
         seconds.append(time.perf_counter() - start)
     return {"seconds": statistics.median(seconds)}
 
 
-def memory(dtype: str) -> Result:
+def memory(dtype: str, contender: str) -> Result:
     """Peak resident memory of a draw of 2 GiB, over the output's size."""
     import jax
 
@@ -97,74 +88,161 @@ def memory(dtype: str) -> Result:
 
     size = {"float32": (2**15, 2**14), "bfloat16": (2**15, 2**15)}[dtype]
     jaxinit.he_normal(jax.random.key(0), (64, 64), dtype).block_until_ready()
-    before = _status("VmRSS")
+    before, start = _status("VmRSS"), time.perf_counter()
     array = jaxinit.he_normal(jax.random.key(0), size, dtype).block_until_ready()
-    return {"peak_over_output": (_status("VmHWM") - before) / array.nbytes}
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_over_output": (_status("VmHWM") - before) / array.nbytes}
 
 
-def tree(layers: int, way: str, width: int = 512) -> Result:
-    """From nothing to parameters that are ready: by jit(model.init), or leaf by leaf."""
+def tree(kind: str, layers: int, contender: str, width: int = 512, place: Any = None) -> Result:
+    """From nothing to parameters that are ready: by jit(init), or leaf by leaf."""
     import jax
-    import jax.numpy as jnp
 
     import jaxinit
 
-    arguments = jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
-    init = _model(layers, "jax", width).init
-    jax.jit(lambda key: jax.random.split(key))(arguments[0])  # start the backend
+    init, arguments = _initial(kind, layers, width)
+    _start_backend()
     before, start = _status("VmRSS"), time.perf_counter()
-    made = {
-        "jit": lambda: jax.jit(init)(*arguments),
-        "jaxinit": lambda: jaxinit.materialize(init, *arguments),
-    }[way]()
+    planned = None
+    if contender == "jaxinit":
+        planned = jaxinit.plan(init, *arguments)
+        made = planned.materialize(out_shardings=place)
+    else:
+        shapes = jax.eval_shape(init, *arguments)
+        shardings = None if place is None else jax.tree.map(lambda x: place("", x.shape), shapes)
+        made = jax.jit(init, out_shardings=shardings)(*arguments)
     jax.block_until_ready(made)
     seconds = time.perf_counter() - start
     leaves = jax.tree.leaves(made)
     nbytes = sum(leaf.nbytes for leaf in leaves)
-    peak = (_status("VmHWM") - before) / nbytes
     return {
         "seconds": seconds,
         "leaves": len(leaves),
         "mib": nbytes / 2**20,
-        "peak_over_parameters": peak,
+        "executables": 1 if planned is None else len(planned.executables),
+        "peak_over_parameters": (_status("VmHWM") - before) / nbytes,
     }
 
 
-def saving(layers: int, format: str, way: str) -> Result:
-    """A checkpoint from nothing: by ``Plan.save``, or materialized and saved as a user would."""
+def growth(layers: int, contender: str) -> Result:
+    """A small tree: what is left is tracing and compiling."""
+    return tree("linen", layers, contender, width=64)
+
+
+def sharded_tree(layers: int, contender: str) -> Result:
+    """The tree over eight devices of this CPU."""
     import jax
-    import jax.numpy as jnp
+
+    jax.config.update("jax_num_cpu_devices", 8)
+    return tree("linen", layers, contender, place=_place((4, 2)))
+
+
+def _place(sizes: tuple[int, int]) -> Callable[[str, tuple[int, ...]], Any]:
+    """Every axis that a mesh axis divides, over it."""
+    import jax
+    from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+    mesh = jax.make_mesh(sizes, ("d", "m"), axis_types=(AxisType.Auto,) * 2)
+
+    def place(path: str, shape: tuple[int, ...]) -> Any:
+        pairs = zip(mesh.shape.items(), shape, strict=False)
+        return NamedSharding(
+            mesh, PartitionSpec(*(n if k % m == 0 else None for (n, m), k in pairs))
+        )
+
+    return place
+
+
+def processes(count: int, contender: str) -> Result:
+    """The tree over four devices that several processes have, from their start to the last end."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    start = time.perf_counter()
+    commands = [_command("_process", port, count, i, contender) for i in range(count)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    outputs = [process.communicate()[0] for process in started]
+    seconds = time.perf_counter() - start
+    if any(process.returncode for process in started):
+        raise RuntimeError(f"processes: one of {count} failed")
+    found = [json.loads(output.splitlines()[-1])["seconds"] for output in outputs]
+    return {"seconds": seconds, "materialize_seconds": max(found)}
+
+
+def _process(port: int, count: int, index: int, contender: str) -> Result:
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", 4 // count)
+    address = f"127.0.0.1:{port}"
+    jax.distributed.initialize(
+        address, num_processes=count, process_id=index, coordinator_bind_address=address
+    )
+    return tree("linen", 8, contender, place=_place((2, 2)))
+
+
+def planning(size: str, contender: str) -> Result:
+    """Plan Llama 3, of which nothing is allocated."""
+    import jaxinit
+    from examples import llama
+
+    init, *arguments = getattr(llama, size)()
+    _start_backend()
+    before, start = _status("VmRSS"), time.perf_counter()
+    planned = jaxinit.plan(init, *arguments)
+    return {
+        "seconds": time.perf_counter() - start,
+        "leaves": len(planned.leaves),
+        "gib": planned.nbytes / 2**30,
+        "executables": len(planned.executables),
+        "peak_mib": (_status("VmHWM") - before) / 2**20,
+    }
+
+
+def saving(format: str, layers: int, contender: str) -> Result:
+    """A checkpoint from nothing: by ``Plan.save``, as a user would, or numpy's write alone."""
+    import jax
     import numpy as np
     import orbax.checkpoint as ocp
 
     import jaxinit
 
-    arguments = jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
-    init = _model(layers, "jax").init
-    jax.jit(lambda key: jax.random.split(key))(arguments[0])  # start the backend
+    init, arguments = _initial("linen", layers)
+    _start_backend()
+
+    def write(path: str, leaves: list[Any]) -> None:
+        with open(path, "wb") as file:
+            for leaf in leaves:
+                np.asarray(leaf).tofile(file)
+            file.flush()
+            os.fsync(file.fileno())
 
     def save(path: str) -> None:
-        if way == "jaxinit":
-            return jaxinit.plan(init, *arguments).save(path, format=format)
+        if contender == "jaxinit":
+            jaxinit.plan(init, *arguments).save(path, format=format)
+            return
         made = jaxinit.materialize(init, *arguments)
         if format == "orbax":
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(path, made)
-            return None
-        with open(path, "wb") as file:
-            for leaf in jax.tree.leaves(made):
-                np.asarray(leaf).tofile(file)
-            file.flush()
-            os.fsync(file.fileno())
-        return None
+            return
+        write(path, jax.tree.leaves(made))
 
+    structs = jax.tree.leaves(jax.eval_shape(init, *arguments))
+    mib = sum(x.size * x.dtype.itemsize for x in structs) / 2**20
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        start = time.perf_counter()
-        save(os.path.abspath(f"{folder}/checkpoint"))
-        return {"seconds": time.perf_counter() - start}
+        path = os.path.abspath(f"{folder}/checkpoint")
+        if contender == "numpy":
+            leaves = [np.ones(x.shape, x.dtype) for x in structs]
+            start = time.perf_counter()
+            write(path, leaves)
+        else:
+            start = time.perf_counter()
+            save(path)
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "mib": mib, "mib_per_second": mib / seconds}
 
 
-def limited(format: str, mib: int) -> Result:
+def limited(format: str, mib: int, contender: str) -> Result:
     """Save a tree three times as large as the memory that the kernel lets this process have.
 
     RLIMIT_DATA bounds what is allocated: heap, anonymous mappings, stacks. It is set low enough
@@ -186,75 +264,73 @@ def limited(format: str, mib: int) -> Result:
         return {str(i): one(k) for i, k in enumerate(jax.random.split(key, 3))}
 
     resource.setrlimit(resource.RLIMIT_DATA, (mib * 2**20, mib * 2**20))
+    start = time.perf_counter()
     planned = jaxinit.plan(init, jax.random.key(0))
     with tempfile.TemporaryDirectory(dir=".") as folder:
         planned.save(f"{folder}/checkpoint", format=format)
-        peak = _status("VmHWM")
+        seconds, peak = time.perf_counter() - start, _status("VmHWM")
         try:
             jax.block_until_ready(planned.materialize())
             failed = 0.0
         except Exception:
             failed = 1.0
     return {
+        "seconds": seconds,
         "tree_over_limit": planned.nbytes / 2**20 / mib,
         "peak_mib": peak / 2**20,
         "materialize_fails": failed,
     }
 
 
-def sharded(library: str) -> Result:
+def sharded(size: int, contender: str) -> Result:
     """Temporaries of an orthogonal matrix over eight devices, over the shard; time to compile."""
     import jax
 
     from jaxinit import initializers
 
     jax.config.update("jax_num_cpu_devices", 8)
-    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d", "m"))
-    shape, options = (1024, 1024), {"out_sharding": sharding} if library == "jaxinit" else {}
-    source = initializers if library == "jaxinit" else jax.nn.initializers
+    sharding = _place((4, 2))("", (size, size))
+    options = {"out_sharding": sharding} if contender == "jaxinit" else {}
+    source = initializers if contender == "jaxinit" else jax.nn.initializers
     init = jax.jit(
-        lambda key: source.orthogonal()(key, shape, "float32", **options), out_shardings=sharding
+        lambda key: source.orthogonal()(key, (size, size), "float32", **options),
+        out_shardings=sharding,
     )
     lowered, start = init.lower(jax.random.key(0)), time.perf_counter()
     compiled = lowered.compile()
+    shard = size * size * 4 // 8
     return {
-        "temporaries over the shard": compiled.memory_analysis().temp_size_in_bytes / 2**19,
-        "compile, s": time.perf_counter() - start,
+        "seconds": time.perf_counter() - start,
+        "temporaries_over_shard": compiled.memory_analysis().temp_size_in_bytes / shard,
     }
 
 
-def importing() -> Result:
-    """``import jaxinit``, of which most is ``import jax``, over that."""
+def importing(contender: str) -> Result:
+    """``import jaxinit``, of which most is ``import jax``, or that alone."""
     start = time.perf_counter()
-    __import__("jax")
-    jax = time.perf_counter()
-    __import__("jaxinit")
-    return {"ratio": (time.perf_counter() - start) / (jax - start)}
+    __import__(contender)
+    return {"seconds": time.perf_counter() - start}
 
 
 PROBES: dict[str, Callable[..., Result]] = {
     probe.__name__: probe
-    for probe in (compiling, first_call, memory, tree, saving, limited, sharded, importing)
-}
+    for probe in (
+        compiling, first_call, memory, tree, growth, sharded_tree, processes, _process, planning,
+        saving, limited, sharded, importing,
+    )
+}  # fmt: skip
+
+
+def _command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.programs", name, json.dumps(arguments)]
 
 
 def probe(name: str, *arguments: object) -> Result:
     """Run one probe in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.programs", name, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(_command(name, *arguments), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name}{arguments} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def median_of(runs: list[Result]) -> Result:
-    """Field by field."""
-    return {field: statistics.median(run[field] for run in runs) for field in runs[0]}
-
-
-def take_turns(name: str, contenders: list[tuple[object, ...]], rounds: int) -> list[Result]:
-    """The median result of each contender, their runs interleaved."""
-    runs = [[probe(name, *arguments) for arguments in contenders] for _ in range(rounds)]
-    return [median_of(list(of_one)) for of_one in zip(*runs, strict=True)]
 
 
 if __name__ == "__main__":

@@ -98,7 +98,8 @@ class Autoinit:
 
         - ``"standard"``: kernels as ``recommend`` advises for the activation they feed, with the
           fans that ``infer`` found; one that ends a residual branch is divided by the square root
-          of the number of branches; embeddings have standard deviation 1/sqrt(features).
+          of the number of branches; recurrent ones are orthogonal, gate by gate; embeddings have
+          standard deviation 1/sqrt(features).
         - ``"forward"``: sigma_w^2 E[s^2] = q, s what the kernel takes (phi(sqrt(q) z) where that
           is another's activated output, else of second moment 1): every pre-activation has
           variance q. Biases are zero.
@@ -209,6 +210,8 @@ def _choose(p: Parameter, found: Inferred, rule: str, distribution: str, q: floa
         stddev = 1 / math.sqrt(p.fan_in or 1)
         reason = f"rows of {p.fan_in} features and norm 1"
         return Choice(initializers.normal(stddev), stddev, reason, "Flax's Embed")
+    if p.role == "recurrent" and rule == "standard":
+        return _recurrent(p)
     if p.role in ("kernel", "recurrent", "lora_a"):
         if rule == "standard" or p.role == "lora_a":
             return _standard(p, distribution)
@@ -245,6 +248,19 @@ def _standard(p: Parameter, distribution: str) -> Choice:
     first = advised[0]
     calls = [repr(r.initializer) for r in advised]
     return _kernel(p, distribution, stddevs, calls, reason, first.source)
+
+
+def _recurrent(p: Parameter) -> Choice:
+    """Orthogonal, each block by itself: what is carried keeps its size from step to step."""
+    orthogonal = initializers.orthogonal(layout=p.layout)
+    init = orthogonal
+    if p.blocks and p.block_axis is not None:
+        init = initializers.blocks(orthogonal, p.blocks, p.block_axis)
+    share = max(_blocks(p))
+    assert p.fan_in is not None
+    assert p.fan_out is not None
+    stddev = 1 / math.sqrt(max(p.fan_in, p.fan_out * share))
+    return Choice(init, stddev, "carried from step to step: its size is kept", "Saxe et al. 2014")
 
 
 def _recommended(function: Activation, distribution: str) -> Recommendation:

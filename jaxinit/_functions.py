@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from . import _draw, initializers
-from ._combinators import Init
+from ._blocks import Init
 from ._draw import OutSharding
 from ._fans import Axes, Layout
 from ._schemes import DType, check_shape, check_sharding

@@ -17,8 +17,8 @@ import jax
 
 from . import _functions, _laws, initializers
 from ._activations import Activation, resolve
+from ._blocks import Blocks, Init
 from ._choose import recommend
-from ._combinators import Blocks, Init
 from ._fans import Layout
 from ._schemes import Initializer, Scaled
 

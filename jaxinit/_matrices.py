@@ -26,10 +26,7 @@ from ._schemes import (
     check_number,
     check_positive,
     check_range,
-    check_shape,
-    check_sharding,
     dtype_name,
-    float_dtype,
     refuse_key,
 )
 from ._stream import check_key, fold_in
@@ -102,22 +99,19 @@ class Pattern(Initializer):
     shift: int | tuple[int, ...]
     layout: Layout
 
-    def __call__(
+    def _make(
         self,
         key: jax.Array | None,
-        shape: Sequence[int],
-        dtype: DType = None,
-        out_sharding: OutSharding = None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
     ) -> jax.Array:
-        shape = check_shape(self.name, shape)
-        checked = float_dtype(self, dtype)
-        check_sharding(self.name, shape, out_sharding)
-        check_range(self.name, abs(self.scale), checked)
+        check_range(self.name, abs(self.scale), dtype)
         view = _views.view(self.name, self.layout, shape)
         if math.prod(shape) == 0:
-            return _draw.fill(0, shape, checked, out_sharding)
-        spec = _Placed(self.pattern, view, checked, self._shifts(view))
-        wide = np.float64 if checked in (np.float64, np.complex128) else np.float32
+            return _draw.fill(0, shape, dtype, out_sharding)
+        spec = _Placed(self.pattern, view, dtype, self._shifts(view))
+        wide = np.float64 if dtype in (np.float64, np.complex128) else np.float32
         return _draw.assemble(_patterned_kernel, spec, wide(self.scale), out_sharding=out_sharding)
 
     def _shifts(self, view: View) -> tuple[int, ...]:
@@ -164,7 +158,7 @@ def identity(
       >>> initializers.identity(shift=1)(None, (2, 3)).tolist()
       [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
-    Source: Le et al. 2015 (IRNN), section 3; for residual nets Bartlett et al. 2018.
+    Source: Le et al. 2015 (IRNN); for residual nets Bartlett et al. 2018.
     """
     name = "identity"
     moved = _check_shift(name, shift)
@@ -192,7 +186,7 @@ def dirac(groups: int = 1, dtype: DType = None, *, layout: Layout | None = None)
       >>> initializers.dirac()(None, (3, 1, 2))[:, 0].tolist()
       [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
 
-    Source: Zagoruyko & Komodakis 2017 (DiracNets), eq. 1.
+    Source: Zagoruyko & Komodakis 2017 (DiracNets).
     """
     name = "dirac"
     refuse_key(name, groups)
@@ -315,22 +309,19 @@ class Sparse(Initializer):
     stddev: float
     layout: Layout
 
-    def __call__(
+    def _make(
         self,
         key: jax.Array,
-        shape: Sequence[int],
-        dtype: DType = None,
-        out_sharding: OutSharding = None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
     ) -> jax.Array:
-        shape = check_shape(self.name, shape)
-        checked = float_dtype(self, dtype)
         check_key(self.name, key)
-        check_sharding(self.name, shape, out_sharding)
-        check_range(self.name, _laws.NORMAL.bound * self.stddev, checked)
+        check_range(self.name, _laws.NORMAL.bound * self.stddev, dtype)
         view = _views.view(self.name, self.layout, shape)
         if math.prod(shape) == 0:
-            return _draw.fill(0, shape, checked, out_sharding)
-        values = _draw.draw(key, _laws.NORMAL, shape, checked, self.stddev, out_sharding)
+            return _draw.fill(0, shape, dtype, out_sharding)
+        values = _draw.draw(key, _laws.NORMAL, shape, dtype, self.stddev, out_sharding)
         words = _draw.bits(fold_in(key, 0), shape, out_sharding)
         spec = _Thinning(view, math.ceil(self.sparsity * view.size(view.inputs)))
         return _draw.assemble(_thinned, spec, values, words, out_sharding=out_sharding)

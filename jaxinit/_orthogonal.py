@@ -8,7 +8,6 @@ products follow the backend's linear algebra, and so may the last bits of an ort
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -26,10 +25,7 @@ from ._schemes import (
     as_call,
     check_positive,
     check_range,
-    check_shape,
-    check_sharding,
     dtype_name,
-    float_dtype,
 )
 from ._stream import check_key
 from ._views import View
@@ -155,18 +151,15 @@ class Orthogonal(Initializer):
     layout: Layout | int  # an int is the axis of the columns, all others are rows
     delta: bool
 
-    def __call__(
+    def _make(
         self,
         key: jax.Array,
-        shape: Sequence[int],
-        dtype: DType = None,
-        out_sharding: OutSharding = None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
     ) -> jax.Array:
-        shape = check_shape(self.name, shape)
-        checked = float_dtype(self, dtype)
         check_key(self.name, key)
-        check_sharding(self.name, shape, out_sharding)
-        check_range(self.name, self.scale, checked)
+        check_range(self.name, self.scale, dtype)
         view = _views.view(self.name, self._layout(shape), shape)
         if self.delta and view.rows > view.columns:
             raise ValueError(
@@ -174,9 +167,9 @@ class Orthogonal(Initializer):
                 f"a map that keeps lengths needs as many outputs as inputs."
             )
         if math.prod(shape) == 0:
-            return _draw.fill(0, shape, checked, out_sharding)
-        wide = checked if checked.kind == "c" or checked == np.float64 else np.dtype(np.float32)
-        spec = _Assembly(view, checked, self.delta)
+            return _draw.fill(0, shape, dtype, out_sharding)
+        wide = dtype if dtype.kind == "c" or dtype == np.float64 else np.dtype(np.float32)
+        spec = _Assembly(view, dtype, self.delta)
         work = _draw.across(out_sharding, spec.stack, (0, 1))
         gaussian = _draw.draw(key, _laws.NORMAL, spec.stack, wide, 1.0, work)
         spec, scale = spec._replace(spread=work is not None), wide.type(self.scale)
@@ -250,7 +243,7 @@ def orthogonal(
       >>> bool(abs(w.T @ w - jnp.eye(64)).max() < 1e-5)
       True
 
-    Source: Saxe et al. 2014, section 3; drawn as in Stewart 1980, theorem 3.3.
+    Source: Saxe et al. 2014, section 3; drawn as in Stewart 1980.
     """
     return _orthogonal("orthogonal", scale, column_axis, dtype, layout, delta=False)
 

@@ -50,15 +50,32 @@ class Initializer(ABC):
         """The function's name, as errors say it."""
         return self.call.partition("(")[0]
 
-    @abstractmethod
     def __call__(
         self,
-        key: jax.Array,
+        key: Any,
         shape: Sequence[int],
         dtype: DType = None,
         out_sharding: OutSharding = None,
     ) -> jax.Array:
-        """The array."""
+        """The array; arguments are checked before any work."""
+        shape = check_shape(self.name, shape)
+        checked = self._dtype(dtype)
+        check_sharding(self.name, shape, out_sharding)
+        return self._make(key, shape, checked, out_sharding)
+
+    def _dtype(self, dtype: DType) -> np.dtype:
+        """The call's dtype, this initializer's, or JAX's default, if it can draw such numbers."""
+        return check_inexact(self.name, check_dtype(self.name, dtype, self.dtype))
+
+    @abstractmethod
+    def _make(
+        self,
+        key: Any,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
+    ) -> jax.Array:
+        """The array, of checked arguments but for the key, which constants do not need."""
 
     def to_config(self) -> dict[str, Any]:
         """The call that made it in JSON's types; ``initializers.get`` reads it back.
@@ -118,6 +135,16 @@ def check_dtype(name: str, *given: DType) -> np.dtype:
             stacklevel=3,
         )
     return canonical
+
+
+def check_inexact(name: str, dtype: np.dtype) -> np.dtype:
+    """The dtype, if it is of real or complex numbers."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(
+            f"{name}: draws real or complex numbers, not {dtype}; use a floating dtype, as "
+            f"jnp.float32."
+        )
+    return dtype
 
 
 def refuse_key(name: str, option: object) -> None:
@@ -189,7 +216,6 @@ def _random(
 ) -> jax.Array:
     """Check what only the whole call knows, then draw."""
     check_key(init.name, key)
-    check_sharding(init.name, shape, out_sharding)
     if dtype.kind == "c" and law.circular is None:
         raise ValueError(
             f"{init.name}: a complex value is truncated by its modulus, so the bounds must be "
@@ -209,16 +235,6 @@ def check_range(name: str, largest: float, dtype: np.dtype) -> None:
             f"{name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
             f"{limit:.4g}; use a smaller scale or a wider dtype."
         )
-
-
-def float_dtype(init: Initializer, dtype: DType) -> np.dtype:
-    checked = check_dtype(init.name, dtype, init.dtype)
-    if not jnp.issubdtype(checked, jnp.inexact):
-        raise ValueError(
-            f"{init.name}: draws real or complex numbers, not {checked}; "
-            f"use a floating dtype, as jnp.float32."
-        )
-    return checked
 
 
 def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding) -> None:
@@ -264,16 +280,16 @@ class Constant(Initializer):
             )
         return Constant(array.tobytes(), array.dtype.name, array.shape, call=call, dtype=dtype)
 
-    def __call__(
+    def _dtype(self, dtype: DType) -> np.dtype:
+        return check_dtype(self.name, dtype, self.dtype)
+
+    def _make(
         self,
         key: jax.Array | None,
-        shape: Sequence[int],
-        dtype: DType = None,
-        out_sharding: OutSharding = None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
     ) -> jax.Array:
-        shape = check_shape(self.name, shape)
-        checked = check_dtype(self.name, dtype, self.dtype)
-        check_sharding(self.name, shape, out_sharding)
         flat = np.frombuffer(self.value, jnp.dtype(self.value_dtype))
         try:
             value = np.broadcast_to(flat.reshape(self.value_shape), shape)
@@ -281,7 +297,7 @@ class Constant(Initializer):
             raise ValueError(
                 f"{self.name}: a value of shape {self.value_shape} does not broadcast to {shape}."
             ) from None
-        return _draw.fill(value if self.value_shape else flat[0], shape, checked, out_sharding)
+        return _draw.fill(value if self.value_shape else flat[0], shape, dtype, out_sharding)
 
 
 @dataclass(frozen=True, repr=False)
@@ -291,17 +307,14 @@ class Scaled(Initializer):
     law: Law
     stddev: float
 
-    def __call__(
+    def _make(
         self,
         key: jax.Array,
-        shape: Sequence[int],
-        dtype: DType = None,
-        out_sharding: OutSharding = None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
     ) -> jax.Array:
-        shape = check_shape(self.name, shape)
-        return _random(
-            self, key, self.law, shape, float_dtype(self, dtype), self.stddev, out_sharding
-        )
+        return _random(self, key, self.law, shape, dtype, self.stddev, out_sharding)
 
 
 @dataclass(frozen=True, repr=False)
@@ -314,18 +327,16 @@ class VarianceScaling(Initializer):
     layout: Layout
     kernel: tuple[int, ...] | None = None  # the shape whose fans count, if not the array's own
 
-    def __call__(
+    def _make(
         self,
         key: jax.Array,
-        shape: Sequence[int],
-        dtype: DType = None,
-        out_sharding: OutSharding = None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
     ) -> jax.Array:
-        shape = check_shape(self.name, shape)
-        checked = float_dtype(self, dtype)
-        law, unit = _unit(self.distribution, checked.kind == "c")
+        law, unit = _unit(self.distribution, dtype.kind == "c")
         stddev = self.stddev(shape) / unit
-        return _random(self, key, law, shape, checked, stddev, out_sharding)
+        return _random(self, key, law, shape, dtype, stddev, out_sharding)
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; of no elements, 0."""

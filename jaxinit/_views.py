@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ._combinators import Blocks
+from ._blocks import Blocks
 from ._fans import Layout, Roles
 from ._schemes import Initializer
 

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _config, _laws
-from ._combinators import Blocks, Init, blocks, clipped, masked, repeated, scaled, shifted
+from ._blocks import Blocks, Init, blocks, repeated
+from ._combinators import clipped, masked, scaled, shifted
 from ._dynamics import chrono, hippo, mamba_a_log, mamba_dt_bias
 from ._fans import Axes, Layout
 from ._matrices import dirac, hadamard, identity, sparse, zer_o

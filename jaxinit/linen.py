@@ -28,7 +28,7 @@ from flax.linen.recurrent import DenseParams
 
 from . import layouts
 from ._activations import Activation
-from ._combinators import Init
+from ._blocks import Init
 from ._fans import Layout
 from ._layers import (
     Kind,

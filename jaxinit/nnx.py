@@ -18,7 +18,7 @@ from flax import nnx
 
 from . import layouts
 from ._activations import Activation
-from ._combinators import Init
+from ._blocks import Init
 from ._fans import Layout
 from ._layers import (
     Kind,

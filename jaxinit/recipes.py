@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._combinators import Init
+from ._blocks import Init
 from ._fans import check_count
 from ._schemes import Initializer, check_positive
 from ._stream import check_key, fold_in
@@ -84,7 +84,7 @@ def gpt2_residual(layers: int, stddev: float = 0.02) -> Initializer:
 def layerwise_residual(layer: int, stddev: float = 0.02) -> Initializer:
     """Normal, stddev/sqrt(2 (layer + 1)), layer counted from 0: later branches are smaller.
 
-    Source: Zhang et al. 2019 (depth-scaled initialization), eq. 8; torchtitan.
+    Source: Zhang et al. 2019 (DS-Init, depth-scaled initialization); torchtitan.
     """
     depth = _layer("layerwise_residual", layer)
     checked = check_positive("layerwise_residual", "stddev", stddev)
@@ -179,7 +179,7 @@ def t_fixup(layers: int, side: str = "encoder") -> Initializer:
     For the kernels of values, outputs and feed-forward; embeddings are normal with stddev
     d^-1/2 (9N)^-1/4. No warmup and no normalisation is needed then.
 
-    Source: Huang et al. 2020, section 3.2.
+    Source: Huang et al. 2020 (T-Fixup), section 3.
     """
     count = check_count("t_fixup", "layers", layers)
     if side not in ("encoder", "decoder"):
@@ -241,7 +241,7 @@ def spectral(fan_in: int, fan_out: int) -> Initializer:
     near stddev times that sum; the update needs the same norm, so the learning rate is in
     proportion to fan_out/fan_in for gradient descent.
 
-    Source: Yang, Simon & Bernstein 2023, condition 1 and section 3.
+    Source: Yang, Simon & Bernstein 2023, condition 1 (spectral scaling).
     """
     into, out = (
         check_count("spectral", "fan_in", fan_in),
@@ -264,7 +264,7 @@ def rms_embedding(rms: float = 1.0) -> Initializer:
 def siren_first(fan_in: int) -> Initializer:
     """Uniform on +-1/fan_in: the first layer of a network of sines, sin(30 (Wx + b)).
 
-    Source: Sitzmann et al. 2020, section 3.2 and supplement 1.5.
+    Source: Sitzmann et al. 2020, section 3.2, and the supplement on omega_0.
     """
     return variance_scaling(
         1 / (3 * check_count("siren_first", "fan_in", fan_in)), "fan_in", "uniform"
@@ -287,7 +287,7 @@ def icnr(init: Init, factor: int, tiled: bool = False) -> Initializer:
 
     ``initializers.repeated`` with ``factor`` squared, which says what ``tiled`` is.
 
-    Source: Aitken et al. 2017, section 3.1.
+    Source: Aitken et al. 2017 (ICNR).
     """
     return repeated(init, check_count("icnr", "factor", factor) ** 2, tiled=tiled)
 
@@ -295,7 +295,7 @@ def icnr(init: Init, factor: int, tiled: bool = False) -> Initializer:
 def forget_bias(order: str = "ifgo", value: float = 1.0) -> Initializer:
     """An LSTM's bias: ``value`` for the forget gates, zero for the others.
 
-    Source: Gers et al. 2000; Jozefowicz et al. 2015, section 3.2.
+    Source: Gers et al. 2000; Jozefowicz et al. 2015.
     """
     if not isinstance(order, str) or order.count("f") != 1:
         raise ValueError(f"forget_bias: order must name one gate f; got {order!r}.")
@@ -324,7 +324,7 @@ def mimetic_attention(
     Returns:
       "query" and "key", (width, heads, width/heads), "value" and "out", (width, width): float32.
 
-    Source: Trockman & Kolter 2023, section 3, eq. 4 to 9.
+    Source: Trockman & Kolter 2023, section 3.
     """
     name = "mimetic_attention"
     check_key(name, key)

@@ -257,3 +257,16 @@ def test_a_default_makes_what_is_not_recognised():
     assert params["log_scale"] == 1
     assert functools.reduce(lambda a, b: a * b, params["w"].shape) == params["w"].sum()
     assert nn.tanh(params["w"]).shape == (2, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "gates"),
+    [("lstm", "params/cell/hf/kernel", 1), ("fused_lstm", "cell/dense_h/kernel", 4)],
+)
+def test_recurrent_kernels_are_orthogonal_gate_by_gate(name, path, gates):
+    model = zoo_models.KINDS[name]()
+    values = jax.tree.map(_small, model.params)
+    params = dict(leaves(autoinit(KEY, model.apply, values, *model.inputs, default=jaxinit.ones)))
+    for gate in np.split(np.asarray(params[path]), gates, axis=1):
+        np.testing.assert_allclose(gate.T @ gate, np.eye(gate.shape[1]), atol=1e-5)
+    assert "carried" not in chosen(name, path, rule="forward").reason

@@ -1,9 +1,8 @@
 """Signal through 100 plain layers, and a 50-layer CNN, from autoinit's critical rule."""
 
-import numpy as np
 import pytest
 
-from benchmarks.depth import measured, studies
+from benchmarks.depth import errors, measured, studies
 
 STABLE = ("relu", "tanh", "selu", "elu")
 
@@ -12,13 +11,13 @@ STABLE = ("relu", "tanh", "selu", "elu")
 @pytest.mark.parametrize("name", STABLE)
 @pytest.mark.parametrize("network", ["mlp", "cnn"])
 def test_critical_keeps_signal_and_gradient_through_depth(network, name):
-    """Medians of five seeds; the prediction within a tenth at the first ten layers."""
+    """Medians of five seeds; predictions within a tenth at the first ten layers either way."""
     found = measured(studies(quick=False)[network], name, "critical", seeds=5)
     assert found["std"].min() > 0.5
     assert found["std"].max() < 2
     assert found["gradient"].min() > 0.25
     assert found["gradient"].max() < 4
-    np.testing.assert_allclose(found["predicted"][:10], found["std"][:10], rtol=0.1)
+    assert max(errors(found)) < 0.1
 
 
 @pytest.mark.slow

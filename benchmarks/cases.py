@@ -1,0 +1,114 @@
+"""What is measured: arrays by size, law and model; trees, saving and more in fresh processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .contenders import CONTENDERS, Array, takes_part
+from .matrices import WAYS
+
+EFFORTS = ("quick", "default", "full")
+
+# Kernels as their models have them, the input axis first.
+MODELS = {
+    "GPT-2 fc": (768, 3072),
+    "GPT-2 wte": (50257, 768),
+    "Llama-3-8B gate": (4096, 14336),
+    "Llama-3-8B embed": (128256, 4096),
+    "Llama-3-70B gate": (8192, 28672),
+}
+SCHEMES = [f"{name}_{law}" for name in ("he", "glorot", "lecun") for law in ("normal", "uniform")]
+DTYPES = (
+    "float32", "bfloat16", "float16", "float64", "float8_e4m3fn", "float8_e5m2", "complex64",
+)  # fmt: skip
+
+
+class Case(NamedTuple):
+    """A row of a table, and who competes in it."""
+
+    table: str
+    subject: Any  # an Array, or the arguments of a probe
+    contenders: tuple[str, ...]
+
+
+def _two(power: int) -> tuple[int, int]:
+    """A matrix of 2^power elements."""
+    return 2 ** (power // 2), 2 ** (power - power // 2)
+
+
+def _largest() -> int:
+    """The power of two of float32 that four arrays of fit in memory, 30 at most."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(30, (memory // 16).bit_length() - 1)
+
+
+def arrays(effort: str) -> Iterator[Case]:
+    """By size, by law and dtype, by model."""
+    reference = ("jaxinit", "jax", "fill")
+    powers = {
+        "quick": (16,),
+        "default": (16, 20, 24, 26),
+        "full": range(16, _largest() + 1, 2),
+    }[effort]
+    for scheme in ("he_uniform", "he_normal", "normal"):
+        for dtype in ("float32", "bfloat16"):
+            for power in powers:
+                array = Array(scheme, _two(power), dtype, f"2^{power}")
+                yield Case("sizes", array, tuple(c for c in CONTENDERS if takes_part(c, array)))
+    laws = ["uniform", "normal", "truncated_normal", *(SCHEMES if effort == "full" else ())]
+    power = 16 if effort == "quick" else 22
+    for scheme in laws:
+        for dtype in DTYPES[:2] if effort == "quick" else DTYPES:
+            yield Case("laws", Array(scheme, _two(power), dtype, f"2^{power}"), reference)
+    count = {"quick": 1, "default": 3, "full": len(MODELS)}[effort]
+    for name, shape in list(MODELS.items())[:count]:
+        for dtype in ("float32", "bfloat16"):
+            yield Case("models", Array("he_normal", shape, dtype, name), reference)
+    for shape in ((256, 64),) if effort == "quick" else ((4096, 256), (64, 256, 256), (2048, 2048)):
+        yield Case("orthogonal", Array("orthogonal", shape, "float32", ""), tuple(WAYS))
+
+
+def programs(effort: str) -> Iterator[Case]:
+    """Probes: (name, arguments before the contender's), in fresh processes."""
+    layers = {"quick": (1,), "default": (8, 32), "full": (8, 16, 32, 64)}[effort]
+    for n in layers:
+        yield Case("compiling", ("compiling", n), ("jaxinit", "jax"))
+    for library in ("linen",) if effort == "quick" else ("linen", "nnx"):
+        for n in layers:
+            yield Case("trees", ("tree", library, n), ("jaxinit", "jit"))
+    yield Case("sharded trees", ("sharded_tree", layers[-1]), ("jaxinit", "jit"))
+    for n in () if effort == "quick" else (8, 64):
+        yield Case("growth", ("growth", n), ("jaxinit",))
+    for n in (1,) if effort == "quick" else (1, 2, 4):
+        yield Case("processes", ("processes", n), ("jaxinit",))
+    if effort != "quick":
+        yield Case("planning", ("planning", "b8"), ("jaxinit",))
+        for format in ("safetensors", "orbax"):
+            yield Case("limited", ("limited", format, 1024), ("jaxinit",))
+    for format in ("safetensors", "orbax"):
+        contenders = ("jaxinit", "user", "numpy")
+        yield Case("saving", ("saving", format, 1 if effort == "quick" else 32), contenders)
+    if effort != "quick":
+        yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "jax"))
+        for dtype in ("float32", "bfloat16"):
+            yield Case("memory", ("memory", dtype), ("jaxinit",))
+    for scheme in ("he_uniform", "he_normal", "normal"):
+        yield Case("first call", ("first_call", scheme), ("jaxinit", "jax"))
+    yield Case("import", ("importing",), ("jaxinit", "jax"))
+
+
+def turns(effort: str, table: str) -> int:
+    """How often contenders take turns."""
+    if effort == "quick" or table in ("limited", "planning", "memory", "sharded orthogonal"):
+        return 1
+    return {"import": 7, "growth": 5}.get(table, 3)
+
+
+def label(case: Case) -> str:
+    """The row's name."""
+    if isinstance(case.subject, Array):
+        name = case.subject.name or " x ".join(map(str, case.subject.shape))
+        return f"{case.subject.scheme} {case.subject.dtype} {name}"
+    return " ".join(str(x) for x in case.subject[1:]) or case.table

@@ -1,0 +1,201 @@
+"""Rows as people would look at them: Markdown tables, and two figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .results import Row, by_case
+
+Cell = Callable[[dict[str, Row], Row], float | None]  # of a contender's row, among its case's
+
+
+def _rate(field: str, unit: float) -> Cell:
+    return lambda case, row: row[field] / row["seconds"] / unit if row.get(field) else None
+
+
+def _over(other: str) -> Cell:
+    """How many times as fast as it the row is."""
+    return lambda case, row: case[other]["seconds"] / row["seconds"] if other in case else None
+
+
+def _field(name: str, unit: float = 1.0) -> Cell:
+    return lambda case, row: None if row.get(name) is None else row[name] / unit
+
+
+_ARRAYS: dict[str, Cell] = {
+    "ms": _field("seconds", 1e-3),
+    "±": _field("spread", 1e-3),
+    "M elements/s": _rate("elements", 1e6),
+    "GB/s": _rate("bytes", 1e9),
+    "of the fill": _over("fill"),
+    "x jax": _over("jax"),
+    "compile, s": _field("compile_seconds"),
+    "temporaries, MiB": _field("temporary_bytes", 2**20),
+    "peak, MiB": _field("peak_bytes", 2**20),
+}
+_PROBES: dict[str, Cell] = {"s": _field("seconds"), "±": _field("spread")}
+_LEAVES: dict[str, Cell] = {**_PROBES, "leaves": _field("leaves")}
+_TREES: dict[str, Cell] = {
+    **_LEAVES,
+    "x jit": _over("jit"),
+    "executables": _field("executables"),
+    "peak memory / parameters": _field("peak_over_parameters"),
+}
+TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
+    "sizes": ("By size", _ARRAYS),
+    "laws": ("By law and dtype", _ARRAYS),
+    "models": ("Kernels of models", _ARRAYS),
+    "orthogonal": (
+        "Orthogonal matrices",
+        {"ms": _field("seconds", 1e-3), "±": _field("spread", 1e-3), "x jax": _over("jax")},
+    ),
+    "sharded orthogonal": (
+        "An orthogonal matrix over eight devices: compiling",
+        {**_PROBES, "temporaries / shard": _field("temporaries_over_shard")},
+    ),
+    "compiling": (
+        "A user's own jit(model.init): trace, lower, compile",
+        {
+            **_LEAVES,
+            "CPU-s": _field("cpu_seconds"),
+            "x jax": _over("jax"),
+            "temporaries, MiB": _field("temporary_mib"),
+        },
+    ),
+    "trees": ("Trees, from nothing to ready", _TREES),
+    "sharded trees": ("The same over eight devices of one CPU", _TREES),
+    "growth": ("The same at d = 64, by layers", _LEAVES),
+    "processes": (
+        "Eight layers over four devices of several processes, imports included",
+        {**_PROBES, "materialize, s": _field("materialize_seconds")},
+    ),
+    "planning": (
+        "Planning Llama-3-8B",
+        {**_LEAVES, "GiB": _field("gib"), "memory, MiB": _field("peak_mib")},
+    ),
+    "saving": (
+        "Saving, from nothing to disk (numpy: its write alone)",
+        {**_PROBES, "MiB/s": _field("mib_per_second"), "x user": _over("user")},
+    ),
+    "limited": (
+        "Saving under a memory limit",
+        {
+            **_PROBES,
+            "tree / limit": _field("tree_over_limit"),
+            "peak, MiB": _field("peak_mib"),
+            "materialize fails": _field("materialize_fails"),
+        },
+    ),
+    "memory": ("A draw of 2 GiB", {**_PROBES, "peak / output": _field("peak_over_output")}),
+    "first call": ("The first call of a new shape", {**_PROBES, "x jax": _over("jax")}),
+    "import": ("Import", {**_PROBES, "x jax": _over("jax")}),
+}
+
+
+def markdown(results: Mapping[str, Any], command: str) -> str:
+    """One table a subject, and what all was measured on."""
+    machine = ", ".join(f"{k} {v}" for k, v in results["machine"].items())
+    parts = [f"# Benchmarks\n\n`{command}`; {machine}. Medians, ± half the interquartile range."]
+    cases = by_case(results["rows"])
+    for name, (title, cells) in TABLES.items():
+        of_table = {case: found for (table, case), found in cases.items() if table == name}
+        if of_table:
+            parts.append(f"## {title}\n\n{_table(of_table, cells)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(cases: Mapping[str, dict[str, Row]], cells: Mapping[str, Cell]) -> str:
+    lines = [("", "", *cells), ("---", "---", *("---:" for _ in cells))]
+    for case, found in cases.items():
+        for i, (contender, row) in enumerate(found.items()):
+            shown = (_shown(cell(found, row)) for cell in cells.values())
+            lines.append(("" if i else case, contender, *shown))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(x: float | None) -> str:
+    if x is None:
+        return ""
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+
+
+_COLOURS = {
+    "jaxinit": "#2b5c8a", "jit": "#c44e52", "jax": "#c44e52", "jax, rbg": "#dd8452",
+    "jax, unsafe_rbg": "#e5ae38", "keras": "#8172b3", "numpy": "#55a868", "torch": "#937860",
+    "fill": "#999999",
+}  # fmt: skip
+
+
+def throughput(found: Iterable[Row], path: Path) -> None:
+    """Elements a second against size, a panel for each scheme and dtype."""
+    from matplotlib.figure import Figure
+
+    lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for row in found:
+        if row["table"] == "sizes":
+            panel = lines.setdefault(row["case"].rpartition(" ")[0], {})
+            point = row["elements"], row["elements"] / row["seconds"]
+            panel.setdefault(row["contender"], []).append(point)
+    columns = (len(lines) + 1) // 2
+    fig = Figure(figsize=(4 * columns, 7), layout="constrained")
+    axes = fig.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
+    for axis, (name, contenders) in zip(axes.T.ravel(), lines.items(), strict=False):
+        for contender, points in contenders.items():
+            style = "--" if contender == "fill" else "-"
+            width = 2.2 if contender == "jaxinit" else 1.2
+            axis.loglog(
+                *zip(*points, strict=True), style, marker="o", markersize=3, label=contender,
+                color=_COLOURS[contender], linewidth=width, base=2,
+            )  # fmt: skip
+        axis.set_yscale("log", base=10)
+        axis.set_title(name, fontsize=10)
+        _plain(axis)
+    _labelled(fig, axes, "elements", "elements a second", "the same arrays, by size")
+    fig.savefig(path, dpi=110)
+
+
+def trees(found: Iterable[Row], path: Path) -> None:
+    """Seconds against leaves: a tree from nothing, and the compilation of jit(model.init)."""
+    from matplotlib.figure import Figure
+
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    titles = {"trees": "from nothing to ready", "compiling": "compiling jit(model.init)"}
+    for row in found:
+        if row["table"] in titles:
+            kind = f", {row['case'].split()[0]}" if row["table"] == "trees" else ""
+            panel = lines.setdefault(titles[row["table"]] + kind, {})
+            panel.setdefault(row["contender"], []).append((row["leaves"], row["seconds"]))
+    fig = Figure(figsize=(4 * len(lines), 3.6), layout="constrained")
+    axes = fig.subplots(1, len(lines), sharey=True, squeeze=False)
+    for axis, (name, contenders) in zip(axes.ravel(), lines.items(), strict=True):
+        for contender, points in contenders.items():
+            axis.loglog(
+                *zip(*sorted(points), strict=True), marker="o", markersize=4, label=contender,
+                color=_COLOURS[contender],
+            )  # fmt: skip
+        axis.set_title(name, fontsize=10)
+        axis.legend(frameon=False, fontsize=9)
+        _plain(axis)
+    for axis in axes[-1]:
+        axis.set_xlabel("leaves")
+    axes[0, 0].set_ylabel("seconds")
+    fig.savefig(path, dpi=110)
+
+
+def _plain(axis: Any) -> None:
+    axis.grid(alpha=0.25, which="both")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _labelled(fig: Any, axes: Any, x: str, y: str, title: str) -> None:
+    for axis in axes[-1]:
+        axis.set_xlabel(x)
+    for row in axes:
+        row[0].set_ylabel(y)
+    handles: dict[str, Any] = {}
+    for axis in axes.ravel():
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    fig.legend(handles.values(), handles, loc="outside right center", frameon=False)
+    fig.suptitle(title)

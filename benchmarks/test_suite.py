@@ -1,0 +1,47 @@
+"""The suite: python -m benchmarks, or pytest benchmarks/ --benchmark-json=FILE."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from . import contenders, matrices, programs
+from .cases import Case, label
+
+BLOCK_SECONDS = 0.3  # of one contender's turn, in which it is called between 3 and 50 times
+SLOW_SECONDS = 1.5  # a call of this length has a turn of its own
+
+
+def test_array(benchmark: Any, case: Case, contender: str) -> None:
+    """Time of a call; the array that it made is freed outside of it."""
+    prepare = matrices.prepare if case.table == "orthogonal" else contenders.prepare
+    prepared = prepare(contender, case.subject)
+    kept: list[Any] = []
+
+    def run() -> None:
+        kept.append(prepared.call())
+
+    start = time.perf_counter()
+    run()
+    once = time.perf_counter() - start
+    benchmark.extra_info |= _row(case, contender) | {
+        "elements": math.prod(case.subject.shape),
+        "bytes": kept[0].nbytes,
+        "compile_seconds": prepared.compile_seconds,
+        "temporary_bytes": prepared.temporary_bytes,
+        "peak_bytes": prepared.peak_bytes,
+    }
+    rounds = 1 if once > SLOW_SECONDS else int(min(max(BLOCK_SECONDS / once, 3), 50))
+    benchmark.pedantic(run, setup=kept.clear, rounds=rounds)
+
+
+def test_program(benchmark: Any, case: Case, contender: str) -> None:
+    """A probe in a fresh process, which says itself how long it took at what is measured."""
+    name, *arguments = case.subject
+    found = benchmark.pedantic(programs.probe, (name, *arguments, contender))
+    benchmark.extra_info |= _row(case, contender) | found
+
+
+def _row(case: Case, contender: str) -> dict[str, Any]:
+    return {"table": case.table, "case": label(case), "contender": contender}
