@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import jaxinit
+from examples import gpt2
 from jaxinit import Layout, infer
 
 
@@ -348,3 +349,26 @@ def test_errors():
         infer({"w": jnp.ones(3)}, jnp.ones(3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^infer: params holds no arrays; give the tree that app"):
         infer(lambda p, x: x, {}, jnp.ones(3))
+
+
+def test_the_example_transformer():
+    model = gpt2.GPT2(gpt2.ours(2), vocabulary=64, context=8, width=16, heads=2, layers=2)
+    tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
+    found = infer(model.apply, shapes, tokens)
+    assert all(record.role not in ("unknown", "unused") for record in found.values())
+    fans, feeds = {}, {}
+    for path, record in found.items():
+        if record.role == "kernel":
+            fans[path.split("/")[-2]] = record.fan_in, record.fan_out
+            feeds[path.split("/")[-2]] = record.activation
+    assert fans == {
+        **dict.fromkeys(("query", "key", "value", "out"), (16, 16)),
+        "up": (16, 64),
+        "down": (64, 16),
+    }
+    assert (feeds["up"], feeds["query"], feeds["value"]) == ("gelu", "softmax", "identity")
+    branches = [found[f"params/block_01/{name}/kernel"].residual for name in ("out", "down")]
+    assert [(b.index, b.total) for b in branches] == [(3, 4), (4, 4)]
+    assert found["params/token/embedding"].ties == ("gather", "dot_general")
+    assert found["params/position/embedding"].role in ("position", "embedding")
