@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 import jaxinit
 from jaxinit import initializers
@@ -141,3 +142,8 @@ def raw(x):
 
 def key_data(key):
     return np.asarray(jax.random.key_data(key))
+
+
+def slow_but(names, quick):
+    """Parameters of a test, of which all but the quick ones are behind the slow marker."""
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]

@@ -27,8 +27,19 @@ def layouts(draw):
 
 
 @given(layouts())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_are_those_of_jax(case):
+    are_those_of_jax(case)
+
+
+@pytest.mark.slow
+@given(layouts())
+@settings(max_examples=100, deadline=None)
+def test_many_are_those_of_jax(case):
+    are_those_of_jax(case)
+
+
+def are_those_of_jax(case):
     shape, in_axis, out_axis, batch_axis = case
     found = fans(shape, in_axis, out_axis, batch_axis)
     for mode, fan in zip(("fan_in", "fan_out"), found, strict=True):

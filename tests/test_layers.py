@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx as flax_nnx
 from layer_table import LIBRARIES, ROWS, WRONG, run
-from table import raw
+from table import raw, slow_but
 
 import jaxinit
 from jaxinit import initializers, layouts, linen, nnx
@@ -87,10 +87,6 @@ def test_a_linen_layer_has_flax_parameters(name, args, options, x):
 
     made, expected = run(KEY, x)
     assert jax.tree.map(raw, made) == jax.tree.map(raw, expected)  # another function as it is
-
-
-def slow_but(names, quick):
-    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 @pytest.mark.parametrize("name", slow_but([*CELLS, "ConvLSTMCell"], ["OptimizedLSTMCell"]))
