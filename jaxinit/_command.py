@@ -13,6 +13,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from . import _show
 from ._plan import Plan, plan
+from ._stream import is_typed_key
 
 Tree = Any
 
@@ -72,7 +73,7 @@ def _called(factory: str) -> Sequence[Any]:
 def _seeded(args: Sequence[Any], seed: int) -> list[Any]:
     """The arguments with fresh keys: the seed's own, or its children where there are several."""
     leaves, structure = jax.tree.flatten(args)
-    places = [i for i, x in enumerate(leaves) if _is_key(x)]
+    places = [i for i, x in enumerate(leaves) if isinstance(x, jax.Array) and is_typed_key(x)]
     if not places:
         raise ValueError(
             "init: --seed replaces the random keys among the factory's arguments, and there are "
@@ -83,10 +84,6 @@ def _seeded(args: Sequence[Any], seed: int) -> list[Any]:
     for i, key in zip(places, keys, strict=True):
         leaves[i] = jax.random.split(key, leaves[i].shape) if leaves[i].shape else key
     return list(jax.tree.unflatten(structure, leaves))
-
-
-def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from . import _jax_internals as internals
 from ._axes import Axes, blank, moved
 from ._slices import Op, Program, Value, order
+from ._stream import is_typed_key
 
 
 class Kind(IntEnum):
@@ -86,7 +87,7 @@ class Graph:
             if value.op.primitive.name not in _KEEPS_NUMBER or self.kind(value):
                 return None
             value = value.op.inputs[0]
-        if not value.is_const or value.aval.size != 1 or internals.is_key(value.aval):
+        if not value.is_const or value.aval.size != 1 or is_typed_key(value.aval):
             return None
         return float(value.const)
 

@@ -20,6 +20,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from . import _jax_internals as internals
 from ._slices import Builder, Op, Program, Value, cuts, order
+from ._stream import is_typed_key
 
 # Operations that move numbers without changing one: a constant may be lifted through them.
 _MOVES = frozenset(
@@ -162,7 +163,7 @@ class Keys:
 def content(array: Any) -> tuple[Any, ...]:
     """An array's dtype, shape and bytes, these as a digest."""
     kind = ""
-    if isinstance(array, jax.Array) and internals.is_key(array):
+    if isinstance(array, jax.Array) and is_typed_key(array):
         kind, array = str(jax.random.key_impl(array)), jax.random.key_data(array)
     known = np.asarray(array)
     digest = hashlib.sha256(np.ascontiguousarray(known).tobytes()).digest()

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax import lax
 from jax.extend import core
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, primitives
 from jax.interpreters.partial_eval import DynamicJaxprTracer
+
+from ._stream import is_typed_key
 
 Evaluate = Callable[..., list[Any]]
 
@@ -203,20 +204,15 @@ def bind(
     return list(found) if primitive.multiple_results else [found]
 
 
-def is_key(aval: Any) -> bool:
-    """Whether the abstract value is of typed random keys."""
-    return jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key)
-
-
 def is_threefry(aval: Any) -> bool:
     """Whether the abstract value is of threefry2x32 keys."""
-    return is_key(aval) and aval.dtype.name == "key<fry>"
+    return is_typed_key(aval) and aval.dtype.name == "key<fry>"
 
 
 def is_float(aval: Any) -> bool:
     """Whether arithmetic on the abstract value rounds (tokens and the like count as such)."""
     dtype = getattr(aval, "dtype", None)
-    return dtype is None or not (is_key(aval) or np.dtype(dtype).kind in "biu")
+    return dtype is None or not (is_typed_key(aval) or np.dtype(dtype).kind in "biu")
 
 
 class RandomBits(NamedTuple):

@@ -12,11 +12,11 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
-from . import _jax_internals as internals
 from . import _windows
 from ._draw import CPU_OPTIONS
 from ._grouping import Group, Signature
 from ._slices import Value, evaluate, fused_bits, order
+from ._stream import is_typed_key
 
 if TYPE_CHECKING:
     from ._plan import Plan
@@ -126,7 +126,7 @@ def _given(x: Any, aval: Any = None) -> _Given:
     """The argument; keys and what is small as NumPy arrays, which any mesh and process takes."""
     if not isinstance(x, jax.Array):
         return _Given(np.asarray(x, aval and aval.dtype))
-    if internals.is_key(x):
+    if is_typed_key(x):
         return _Given(np.asarray(jax.random.key_data(x)), jax.random.key_impl(x))
     return _Given(np.asarray(x) if x.size <= 1 else x)
 

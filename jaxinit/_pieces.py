@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from . import _jax_internals as internals
 from ._make import Maker
+from ._stream import is_typed_key
 
 if TYPE_CHECKING:
     from ._plan import Plan
@@ -56,7 +56,7 @@ def entries(plan: Plan) -> list[Entry]:
     found = []
     for i, leaf in enumerate(plan.leaves):
         aval = plan._program.outputs[i].aval
-        keys = internals.is_key(aval)
+        keys = is_typed_key(aval)
         if keys:
             aval = jax.eval_shape(jax.random.key_data, aval)
         box = aval.shape
@@ -105,5 +105,4 @@ def make(maker: Maker, piece: Piece) -> np.ndarray:
 
 def stored(leaf: jax.Array) -> np.ndarray:
     """A leaf's elements as they are stored, flat."""
-    keys = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if keys else leaf).reshape(-1)
+    return np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf).reshape(-1)

@@ -18,7 +18,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive
 
 from . import _jax_internals as internals
-from ._stream import Pair, flat_index, split, threefry2x32
+from ._stream import Pair, flat_index, is_typed_key, split, threefry2x32
 
 _SMALL = 4096  # elements of a value that may be made on its own, before the leaves
 
@@ -239,7 +239,7 @@ def is_cut(value: Value) -> bool:
     stay, because a compiler folds them into the arithmetic that follows.
     """
     op = value.op
-    return op is not None and op.exact and (op.rooted or internals.is_key(value.aval))
+    return op is not None and op.exact and (op.rooted or is_typed_key(value.aval))
 
 
 def cuts(output: Value) -> list[Value]:

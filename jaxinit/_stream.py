@@ -47,12 +47,17 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
     return x0, x1
 
 
+def is_typed_key(x: Any) -> bool:
+    """Whether an array, or its abstract value, is of typed random keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
 def check_key(name: str, key: Any) -> None:
     """Raises unless ``key`` is one JAX key, typed or raw; ``name`` is the call to name."""
     expected = f"{name}: expected one JAX random key, as jax.random.key(0) makes"
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"{expected}; got {_describe(key)}.")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if is_typed_key(key):
         if key.shape != ():
             raise ValueError(
                 f"{expected}; got an array of keys of shape {key.shape}. "
@@ -72,15 +77,14 @@ def _describe(key: object) -> str:
 
 def fold_in(key: jax.Array, data: int) -> jax.Array:
     """``jax.random.fold_in`` of a key of any kind, typed or raw."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if not is_typed_key(key):
         key = jax.random.wrap_key_data(key, impl=_RAW_KINDS[key.shape[0]])
     return jax.random.fold_in(key, data)
 
 
 def stream_key(key: jax.Array, tag: int = WEIGHTS_TAG) -> Pair:
     """The pair ``k'`` under ``tag`` from a key of any kind; for threefry2x32, JAX's fold_in."""
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    data = jax.random.key_data(key) if typed else jnp.asarray(key)
+    data = jax.random.key_data(key) if is_typed_key(key) else jnp.asarray(key)
     words = [data[i] for i in range(data.shape[0])]
     words += [jnp.zeros_like(words[0])] * (len(words) % 2)
     state = (words[0], words[1])
