@@ -12,6 +12,9 @@ import pytest
 
 from . import cases
 
+# A GPU's memory is shared with torch and with the processes of the probes.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -26,6 +26,14 @@ def _status(field: str) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith(field)) * 1024
 
 
+def _on_cpu(devices: int = 1) -> None:
+    """What is measured here is of the host: its memory, or several devices that it has."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", devices)
+
+
 def _start_backend() -> None:
     import jax
 
@@ -86,6 +94,7 @@ def memory(dtype: str, contender: str) -> Result:
 
     import jaxinit
 
+    _on_cpu()
     size = {"float32": (2**15, 2**14), "bfloat16": (2**15, 2**15)}[dtype]
     jaxinit.he_normal(jax.random.key(0), (64, 64), dtype).block_until_ready()
     before, start = _status("VmRSS"), time.perf_counter()
@@ -131,9 +140,7 @@ def growth(layers: int, contender: str) -> Result:
 
 def sharded_tree(layers: int, contender: str) -> Result:
     """The tree over eight devices of this CPU."""
-    import jax
-
-    jax.config.update("jax_num_cpu_devices", 8)
+    _on_cpu(8)
     return tree("linen", layers, contender, place=_place((4, 2)))
 
 
@@ -172,7 +179,7 @@ def processes(count: int, contender: str) -> Result:
 def _process(port: int, count: int, index: int, contender: str) -> Result:
     import jax
 
-    jax.config.update("jax_num_cpu_devices", 4 // count)
+    _on_cpu(4 // count)
     address = f"127.0.0.1:{port}"
     jax.distributed.initialize(
         address, num_processes=count, process_id=index, coordinator_bind_address=address
@@ -255,6 +262,7 @@ def limited(format: str, mib: int, contender: str) -> Result:
 
     import jaxinit
 
+    _on_cpu()
     rows = 3 * mib * 2**20 // 4 // 3 // 2**12
 
     def init(key: Any) -> Any:
@@ -288,7 +296,7 @@ def sharded(size: int, contender: str) -> Result:
 
     from jaxinit import initializers
 
-    jax.config.update("jax_num_cpu_devices", 8)
+    _on_cpu(8)
     sharding = _place((4, 2))("", (size, size))
     options = {"out_sharding": sharding} if contender == "jaxinit" else {}
     source = initializers if contender == "jaxinit" else jax.nn.initializers

@@ -5,10 +5,11 @@ Q is the quantile function of its distribution, int(w) the word as a signed inte
 Words are uint32 and give float32, or uint64 and give float64.
 
 Every operation is one IEEE-754 operation, rounded to nearest. A compiler may turn ``a*b + c`` into
-a fused multiply-add, which rounds once instead of twice; so each product that feeds a sum goes
-through ``guard``, an exclusive-or with a zero that no compiler can prove to be one. A product
-outside a sum, a product by a power of two, and integers need no guard. Divisions, and the library's
-log, sin and cos, are not the same on every backend and are not used; sqrt is.
+a fused multiply-add, which rounds once instead of twice; so to each product that feeds a sum
+``guard`` adds a zero first that no compiler can prove to be one. Fused with that, the product is
+rounded alone, and the guard costs nothing. A product outside a sum, a product by a power of two,
+and integers need no guard. Divisions, and the library's log, sin and cos, are not the same on every
+backend and are not used; sqrt is.
 """
 
 from __future__ import annotations
@@ -69,14 +70,10 @@ def _width(w: Array) -> _Width:
 
 
 def _guard(w: Array) -> Guard:
-    """x -> x, opaque to the compiler: w(w + 1) is even, but none is known to see it."""
+    """x -> x + 0, the zero opaque to the compiler: w(w + 1) is even, but none is known to see it."""
     width = _width(w)
-    zero = (w * (w + width.uint(1))) & width.uint(1)
-
-    def guard(x: Array) -> Array:
-        return lax.bitcast_convert_type(lax.bitcast_convert_type(x, width.uint) ^ zero, width.float)
-
-    return guard
+    zero = lax.bitcast_convert_type((w * (w + width.uint(1))) & width.uint(1), width.float)
+    return lambda x: x + zero
 
 
 def _horner(x: Array, coefficients: list, guard: Guard) -> Array:
