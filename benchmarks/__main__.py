@@ -39,8 +39,8 @@ def run(effort: str, out: Path | None) -> int:
             "--no-header",
             str(HERE / "test_suite.py"),
         ]
-        code = pytest.main([*options, *pytest_options])
-        if code:
+        code = int(pytest.main([*options, *pytest_options]))
+        if not raw.exists():
             return code
         found = json.loads(raw.read_text())
     rows, machine = results.rows(found), found["machine_info"]
@@ -51,7 +51,7 @@ def run(effort: str, out: Path | None) -> int:
     Console(width=max(Console().width, 140)).print(Markdown(text))
     lost = results.missing(rows, [*cases.arrays(effort), *cases.programs(effort)])
     print(*lost, sep="\n", end="\n" if lost else "")
-    return int(bool(lost))
+    return code or int(bool(lost))
 
 
 def publish(file: Path, folder: Path) -> int:

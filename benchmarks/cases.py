@@ -61,7 +61,8 @@ def arrays(effort: str) -> Iterator[Case]:
     power = 16 if effort == "quick" else 22
     for scheme in laws:
         for dtype in DTYPES[:2] if effort == "quick" else DTYPES:
-            yield Case("laws", Array(scheme, _two(power), dtype, f"2^{power}"), reference)
+            array = Array(scheme, _two(power), dtype, f"2^{power}")
+            yield Case("laws", array, tuple(c for c in reference if takes_part(c, array)))
     count = {"quick": 1, "default": 3, "full": len(MODELS)}[effort]
     for name, shape in list(MODELS.items())[:count]:
         for dtype in ("float32", "bfloat16"):
@@ -72,13 +73,13 @@ def arrays(effort: str) -> Iterator[Case]:
 
 def programs(effort: str) -> Iterator[Case]:
     """Probes: (name, arguments before the contender's), in fresh processes."""
-    layers = {"quick": (1,), "default": (8, 32), "full": (8, 16, 32, 64)}[effort]
+    layers = {"quick": (1,), "default": (4, 16), "full": (8, 16, 32, 64)}[effort]
     for n in layers:
         yield Case("compiling", ("compiling", n), ("jaxinit", "jax"))
     for library in ("linen",) if effort == "quick" else ("linen", "nnx"):
         for n in layers:
             yield Case("trees", ("tree", library, n), ("jaxinit", "jit"))
-    yield Case("sharded trees", ("sharded_tree", layers[-1]), ("jaxinit", "jit"))
+    yield Case("sharded trees", ("sharded_tree", layers[0]), ("jaxinit", "jit"))
     for n in () if effort == "quick" else (8, 64):
         yield Case("growth", ("growth", n), ("jaxinit",))
     for n in (1,) if effort == "quick" else (1, 2, 4):
@@ -89,7 +90,11 @@ def programs(effort: str) -> Iterator[Case]:
             yield Case("limited", ("limited", format, 1024), ("jaxinit",))
     for format in ("safetensors", "orbax"):
         contenders = ("jaxinit", "user", "numpy")
-        yield Case("saving", ("saving", format, 1 if effort == "quick" else 32), contenders)
+        yield Case(
+            "saving",
+            ("saving", format, {"quick": 1, "default": 16, "full": 32}[effort]),
+            contenders,
+        )
     if effort != "quick":
         yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "jax"))
         for dtype in ("float32", "bfloat16"):
@@ -101,9 +106,10 @@ def programs(effort: str) -> Iterator[Case]:
 
 def turns(effort: str, table: str) -> int:
     """How often contenders take turns."""
-    if effort == "quick" or table in ("limited", "planning", "memory", "sharded orthogonal"):
+    if effort == "quick":
         return 1
-    return {"import": 7, "growth": 5}.get(table, 3)
+    several = {"sizes": 3, "models": 3, "orthogonal": 3, "saving": 3, "growth": 3, "import": 7}
+    return several.get(table, 1 if effort == "default" else 3)
 
 
 def label(case: Case) -> str:

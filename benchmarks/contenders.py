@@ -60,6 +60,8 @@ def takes_part(contender: str, array: Array) -> bool:
         return False
     if contender == "torch":
         return array.dtype in ("float32", "bfloat16", "float16", "float64")
+    if contender == "jax" and array.dtype.startswith("complex"):
+        return array.scheme not in ("uniform", "truncated_normal")
     return contender != "numpy" or array.family != "truncated_normal"
 
 

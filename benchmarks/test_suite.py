@@ -9,12 +9,14 @@ from typing import Any
 from . import contenders, matrices, programs
 from .cases import Case, label
 
-BLOCK_SECONDS = 0.3  # of one contender's turn, in which it is called between 3 and 50 times
-SLOW_SECONDS = 1.5  # a call of this length has a turn of its own
+BLOCK_SECONDS = 0.5  # of one contender's turn, in which it is called at most 50 times
 
 
 def test_array(benchmark: Any, case: Case, contender: str) -> None:
-    """Time of a call; the array that it made is freed outside of it."""
+    """Time of a call; the array that it made is freed outside of it.
+
+    The first call of a turn is not counted: the contender before left it pages to fault in again.
+    """
     prepare = matrices.prepare if case.table == "orthogonal" else contenders.prepare
     prepared = prepare(contender, case.subject)
     kept: list[Any] = []
@@ -32,7 +34,7 @@ def test_array(benchmark: Any, case: Case, contender: str) -> None:
         "temporary_bytes": prepared.temporary_bytes,
         "peak_bytes": prepared.peak_bytes,
     }
-    rounds = 1 if once > SLOW_SECONDS else int(min(max(BLOCK_SECONDS / once, 3), 50))
+    rounds = min(max(int(BLOCK_SECONDS / once), 1), 50)
     benchmark.pedantic(run, setup=kept.clear, rounds=rounds)
 
 

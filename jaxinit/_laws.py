@@ -70,7 +70,7 @@ def _width(w: Array) -> _Width:
 
 
 def _guard(w: Array) -> Guard:
-    """x -> x + 0, the zero opaque to the compiler: w(w + 1) is even, but none is known to see it."""
+    """x -> x + 0, the zero opaque to compilers: w(w + 1) is even, but none is known to see it."""
     width = _width(w)
     zero = lax.bitcast_convert_type((w * (w + width.uint(1))) & width.uint(1), width.float)
     return lambda x: x + zero
