@@ -125,7 +125,8 @@ def _apart(
 class _Placement(NamedTuple):
     """How the array is computed: as which view, with which sharding.
 
-    A view whose last axis is the two words of a block lets one block serve both.
+    A view whose last axis is the two words of a block lets one block serve both. Not in double
+    precision, whose loop of two is too long for LLVM to unroll, and then is not made of vectors.
     """
 
     view: tuple[int, ...]
@@ -142,7 +143,7 @@ class _Placement(NamedTuple):
 
 def _placement(spec: _Spec) -> _Placement:
     shape = spec.shape or (1,)
-    even = not spec.complex and shape[-1] % 2 == 0
+    even = not (spec.complex or spec.double) and shape[-1] % 2 == 0
     paired_view = (*shape[:-1], shape[-1] // 2, 2)
     if spec.out_sharding is None or not spec.shape:
         return _Placement(paired_view if even else shape, even, None, None, None)
@@ -300,7 +301,13 @@ def unsharded(out_sharding: OutSharding, axis: int) -> OutSharding:
 
 def _is_tracing() -> bool:
     """Whether operations are being recorded rather than run."""
-    return isinstance(lax.full((), 0), jax.core.Tracer)
+    return isinstance(_nothing(), jax.core.Tracer)
+
+
+@jax.jit
+def _nothing() -> jax.Array:
+    """An array that depends on nothing; compiled, as that is the quickest call there is."""
+    return jnp.zeros(())
 
 
 def _mesh_of(out_sharding: OutSharding) -> AbstractContextManager:
