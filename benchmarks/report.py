@@ -90,7 +90,7 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     ),
     "memory": ("A draw of 2 GiB", {**_PROBES, "peak / output": _field("peak_over_output")}),
     "first call": ("The first call of a new shape", {**_PROBES, "x jax": _over("jax")}),
-    "import": ("Import", {**_PROBES, "x jax": _over("jax")}),
+    "import": ("import jaxinit", {**_PROBES, "/ import jax": _field("over_jax")}),
 }
 
 
@@ -152,13 +152,14 @@ def throughput(found: Iterable[Row], path: Path) -> None:
         axis.set_yscale("log", base=10)
         axis.set_title(name, fontsize=10)
         _plain(axis)
-    _labelled(fig, axes, "elements", "elements a second", "the same arrays, by size")
+    _labelled(fig, axes, "elements", "elements a second")
     fig.savefig(path, dpi=110)
 
 
 def trees(found: Iterable[Row], path: Path) -> None:
     """Seconds against leaves: a tree from nothing, and the compilation of jit(model.init)."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator, ScalarFormatter
 
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     titles = {"trees": "from nothing to ready", "compiling": "compiling jit(model.init)"}
@@ -177,6 +178,11 @@ def trees(found: Iterable[Row], path: Path) -> None:
             )  # fmt: skip
         axis.set_title(name, fontsize=10)
         axis.legend(frameon=False, fontsize=9)
+        axis.set_xticks(sorted({x for points in contenders.values() for x, _ in points}))
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_locator(NullLocator())
+        for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            which(ScalarFormatter())
         _plain(axis)
     for axis in axes[-1]:
         axis.set_xlabel("leaves")
@@ -189,7 +195,7 @@ def _plain(axis: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _labelled(fig: Any, axes: Any, x: str, y: str, title: str) -> None:
+def _labelled(fig: Any, axes: Any, x: str, y: str) -> None:
     for axis in axes[-1]:
         axis.set_xlabel(x)
     for row in axes:
@@ -198,4 +204,3 @@ def _labelled(fig: Any, axes: Any, x: str, y: str, title: str) -> None:
     for axis in axes.ravel():
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     fig.legend(handles.values(), handles, loc="outside right center", frameon=False)
-    fig.suptitle(title)

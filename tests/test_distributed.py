@@ -8,6 +8,7 @@ import sys
 
 import models
 import pytest
+from table import slow_but
 from test_save import READERS, expected
 
 import jaxinit
@@ -44,7 +45,7 @@ def run(processes, folder):
     return [json.loads(line.removeprefix("hashes ")) for line in lines]
 
 
-@pytest.mark.parametrize("processes", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", slow_but([1, 2, 4], [2]))
 def test_the_same_bits_from_any_number_of_processes(processes, tmp_path):
     hashes = run(processes, tmp_path)
     case = models.scan_transformer()

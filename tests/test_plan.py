@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from table import slow_but
 
 import jaxinit
 from jaxinit import materialize, plan
@@ -49,7 +50,10 @@ def arrays(tree):
     return [bits(leaf) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("resnet", "linen with bfloat16 factories", "remat_transformer", "nnx_jitted")
+
+
+@pytest.mark.parametrize("name", slow_but(CASES, [name for name in CASES if name not in SLOW]))
 def test_bits_of_jit(name):
     case = CASES[name]()
     jit = eqx.filter_jit if name == "equinox_mlp" else jax.jit
