@@ -39,9 +39,9 @@ def _two(power: int) -> tuple[int, int]:
 
 
 def _largest() -> int:
-    """The power of two of float32 that four arrays of fit in memory, 30 at most."""
+    """The power of two of elements of which half the memory holds what JAX needs, 30 at most."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(30, (memory // 16).bit_length() - 1)
+    return min(30, (memory // 36).bit_length() - 1)  # output and temporaries, bytes an element: 18
 
 
 def arrays(effort: str) -> Iterator[Case]:

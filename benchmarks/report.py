@@ -44,11 +44,11 @@ _TREES: dict[str, Cell] = {
     "peak memory / parameters": _field("peak_over_parameters"),
 }
 TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
-    "sizes": ("By size", _ARRAYS),
+    "sizes": ("By size (torch's he_normal is its trunc_normal_, to the same bounds)", _ARRAYS),
     "laws": ("By law and dtype", _ARRAYS),
     "models": ("Kernels of models", _ARRAYS),
     "orthogonal": (
-        "Orthogonal matrices",
+        "Orthogonal matrices (jax as it is called, not jitted; cholesky fails for some squares)",
         {"ms": _field("seconds", 1e-3), "±": _field("spread", 1e-3), "x jax": _over("jax")},
     ),
     "sharded orthogonal": (
@@ -76,7 +76,7 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
         {**_LEAVES, "GiB": _field("gib"), "memory, MiB": _field("peak_mib")},
     ),
     "saving": (
-        "Saving, from nothing to disk (numpy: its write alone)",
+        "Saving, from nothing to disk (user: materialize, then write; numpy: the write alone)",
         {**_PROBES, "MiB/s": _field("mib_per_second"), "x user": _over("user")},
     ),
     "limited": (
@@ -97,7 +97,10 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
 def markdown(results: Mapping[str, Any], command: str) -> str:
     """One table a subject, and what all was measured on."""
     machine = ", ".join(f"{k} {v}" for k, v in results["machine"].items())
-    parts = [f"# Benchmarks\n\n`{command}`; {machine}. Medians, ± half the interquartile range."]
+    parts = [
+        f"# Benchmarks\n\n`{command}`; {machine}. Medians, ± half the "
+        "interquartile range where there are several runs."
+    ]
     cases = by_case(results["rows"])
     for name, (title, cells) in TABLES.items():
         of_table = {case: found for (table, case), found in cases.items() if table == name}

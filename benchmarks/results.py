@@ -42,7 +42,7 @@ def _row(names: tuple[str, ...], runs: list[Mapping[str, Any]]) -> Row:
     )
     quarters = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
     row["seconds"] = quarters[1]
-    row["spread"] = (quarters[2] - quarters[0]) / 2
+    row["spread"] = (quarters[2] - quarters[0]) / 2 if len(seconds) > 1 else None
     return row
 
 
@@ -62,7 +62,7 @@ def missing(found: Iterable[Row], expected: Iterable[Case]) -> list[str]:
         of_case = have.get((case.table, label(case)), {})
         lost += [f"{name}: no {c}" for c in case.contenders if c not in of_case]
         for contender, row in of_case.items():
-            fields = ["seconds", "spread"]
+            fields = ["seconds"]
             if case.table in ("sizes", "laws", "models") and contender in (
                 "jaxinit",
                 "jax",

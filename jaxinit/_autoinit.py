@@ -98,8 +98,8 @@ class Autoinit:
 
         - ``"standard"``: kernels as ``recommend`` advises for the activation they feed, with the
           fans that ``infer`` found; one that ends a residual branch is divided by the square root
-          of the number of branches; recurrent ones are orthogonal, gate by gate; embeddings have
-          standard deviation 1/sqrt(features).
+          of the number of branches; one that maps a recurrent state to itself is orthogonal, gate
+          by gate; embeddings have standard deviation 1/sqrt(features).
         - ``"forward"``: sigma_w^2 E[s^2] = q, s what the kernel takes (phi(sqrt(q) z) where that
           is another's activated output, else of second moment 1): every pre-activation has
           variance q. Biases are zero.
@@ -118,7 +118,7 @@ class Autoinit:
             leaves that hold no floats.
           *inputs, **kwargs: its other arguments: arrays, ShapeDtypeStructs, or static.
           rule: "standard", "forward" or "critical".
-          distribution: "truncated_normal", "normal" or "uniform", of kernels.
+          distribution: "truncated_normal", "normal" or "uniform", of kernels but orthogonal ones.
           q: the variance of pre-activations, of "forward" and "critical".
           default: the initializer of what is not recognised.
 
@@ -142,7 +142,8 @@ class Autoinit:
           he_normal()
 
         Source: He et al. 2015; Poole et al. 2016, eq. 3; Schoenholz et al. 2017, eq. 5; Radford
-        et al. 2019 for residual branches; Hu et al. 2021 for adapters.
+        et al. 2019 for residual branches; Saxe et al. 2014 for recurrent kernels; Hu et al. 2021
+        for adapters.
         """
         check_key("autoinit", key)
         advice = _advise(apply_fn, shapes, inputs, kwargs, rule, distribution, q)
@@ -210,7 +211,7 @@ def _choose(p: Parameter, found: Inferred, rule: str, distribution: str, q: floa
         stddev = 1 / math.sqrt(p.fan_in or 1)
         reason = f"rows of {p.fan_in} features and norm 1"
         return Choice(initializers.normal(stddev), stddev, reason, "Flax's Embed")
-    if p.role == "recurrent" and rule == "standard":
+    if rule == "standard" and _keeps_state(p):
         return _recurrent(p)
     if p.role in ("kernel", "recurrent", "lora_a"):
         if rule == "standard" or p.role == "lora_a":
@@ -250,17 +251,24 @@ def _standard(p: Parameter, distribution: str) -> Choice:
     return _kernel(p, distribution, stddevs, calls, reason, first.source)
 
 
+def _keeps_state(p: Parameter) -> bool:
+    """Whether a recurrent kernel maps a state to one of its size, place by place, each block."""
+    if p.role != "recurrent" or p.residual or p.layout is None or p.fan_out is None:
+        return False
+    axes = (p.layout.in_axis, p.layout.out_axis, p.layout.batch_axis)
+    named = sum(1 if isinstance(axis, int) else len(axis) for axis in axes)
+    return named == len(p.shape) and all(p.fan_in == p.fan_out * share for share in _blocks(p))
+
+
 def _recurrent(p: Parameter) -> Choice:
     """Orthogonal, each block by itself: what is carried keeps its size from step to step."""
     orthogonal = initializers.orthogonal(layout=p.layout)
     init = orthogonal
     if p.blocks and p.block_axis is not None:
         init = initializers.blocks(orthogonal, p.blocks, p.block_axis)
-    share = max(_blocks(p))
     assert p.fan_in is not None
-    assert p.fan_out is not None
-    stddev = 1 / math.sqrt(max(p.fan_in, p.fan_out * share))
-    return Choice(init, stddev, "carried from step to step: its size is kept", "Saxe et al. 2014")
+    reason = "carried from step to step: its size is kept"
+    return Choice(init, 1 / math.sqrt(p.fan_in), reason, "Saxe et al. 2014")
 
 
 def _recommended(function: Activation, distribution: str) -> Recommendation:

@@ -270,3 +270,25 @@ def test_recurrent_kernels_are_orthogonal_gate_by_gate(name, path, gates):
     for gate in np.split(np.asarray(params[path]), gates, axis=1):
         np.testing.assert_allclose(gate.T @ gate, np.eye(gate.shape[1]), atol=1e-5)
     assert "carried" not in chosen(name, path, rule="forward").reason
+
+
+def test_recurrent_windows_and_branches_are_not_taken_for_states():
+    """A kernel over places, and one that makes a branch wider, keep the advice of their kind."""
+    cell = nn.RNN(nn.ConvLSTMCell(8, (3, 3)))
+    x = jax.ShapeDtypeStruct((1, 3, 6, 6, 4), jnp.float32)
+    shapes = jax.eval_shape(cell.init, KEY, x)
+    path = "params/cell/hh/kernel"
+    choice = autoinit.explain(cell.apply, shapes, x)[path]
+    drawn = dict(leaves(autoinit(KEY, cell.apply, shapes, x)))[path]
+    assert drawn.std() == pytest.approx(choice.stddev, rel=0.1)
+
+    def scanned(params, x):
+        def block(h, _):
+            return h + jax.nn.relu(h @ params["up"]) @ params["down"], None
+
+        return jax.lax.scan(block, x, length=3)[0]
+
+    struct = jax.ShapeDtypeStruct
+    shapes = {"up": struct((16, 64), jnp.float32), "down": struct((64, 16), jnp.float32)}
+    advice = autoinit.explain(scanned, shapes, struct((2, 16), jnp.float32))
+    assert advice["up"].stddev == pytest.approx(math.sqrt(2 / 16))
