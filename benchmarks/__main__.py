@@ -31,34 +31,31 @@ def run(effort: str, out: Path | None) -> int:
     """Measure, show, and say what is missing."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "raw.json")
-        options = ["--effort", effort, f"--benchmark-json={raw}", "--benchmark-quiet"]
-        pytest_options = [
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "--no-header",
-            str(HERE / "test_suite.py"),
-        ]
-        code = int(pytest.main([*options, *pytest_options]))
+        options = ["-q", "--no-header", "-pno:cacheprovider", "--benchmark-quiet"]
+        chosen = [f"--effort={effort}", f"--benchmark-json={raw}", str(HERE / "test_suite.py")]
+        code = int(pytest.main([*options, *chosen]))
         if not raw.exists():
             return code
         found = json.loads(raw.read_text())
     rows, machine = results.rows(found), found["machine_info"]
     if out:
         results.write(out, machine, effort, rows)
-    command = "python -m benchmarks" + ("" if effort == "default" else f" --{effort}")
-    text = report.markdown({"machine": machine, "rows": rows}, command)
+    text = report.markdown({"machine": machine, "rows": rows}, _command(effort))
     Console(width=max(Console().width, 140)).print(Markdown(text))
     lost = results.missing(rows, [*cases.arrays(effort), *cases.programs(effort)])
     print(*lost, sep="\n", end="\n" if lost else "")
     return code or int(bool(lost))
 
 
+def _command(effort: str) -> str:
+    """What was typed."""
+    return "python -m benchmarks" + ("" if effort == "default" else f" --{effort}")
+
+
 def publish(file: Path, folder: Path) -> int:
     """The tables and the figures."""
     found = results.read(file)
-    effort = "" if found["effort"] == "default" else f" --{found['effort']}"
-    text = report.markdown(found, f"python -m benchmarks{effort} --json {file.name}")
+    text = report.markdown(found, f"{_command(found['effort'])} --json {file.name}")
     pictures = "![throughput by size](throughput.png)\n\n![seconds by leaves](trees.png)\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.md").write_text(f"{text}\n{pictures}")

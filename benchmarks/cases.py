@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .contenders import CONTENDERS, Array, takes_part
 from .matrices import WAYS
 
+COMPILED = ("jaxinit", "jax", "fill")  # contenders whose programs XLA accounts for
 EFFORTS = ("quick", "default", "full")
 
 # Kernels as their models have them, the input axis first.
@@ -46,7 +47,6 @@ def _largest() -> int:
 
 def arrays(effort: str) -> Iterator[Case]:
     """By size, by law and dtype, by model."""
-    reference = ("jaxinit", "jax", "fill")
     powers = {
         "quick": (16,),
         "default": (16, 20, 24, 26),
@@ -63,11 +63,11 @@ def arrays(effort: str) -> Iterator[Case]:
     for scheme in laws:
         for dtype in ("bfloat16",) if effort == "quick" else DTYPES:
             array = Array(scheme, _two(power), dtype, f"2^{power}")
-            yield Case("laws", array, tuple(c for c in reference if takes_part(c, array)))
+            yield Case("laws", array, tuple(c for c in COMPILED if takes_part(c, array)))
     count = {"quick": 1, "default": 3, "full": len(MODELS)}[effort]
     for name, shape in list(MODELS.items())[:count]:
         for dtype in both:
-            yield Case("models", Array("he_normal", shape, dtype, name), reference)
+            yield Case("models", Array("he_normal", shape, dtype, name), COMPILED)
     for shape in ((256, 64),) if effort == "quick" else ((4096, 256), (64, 256, 256), (2048, 2048)):
         yield Case("orthogonal", Array("orthogonal", shape, "float32", ""), tuple(WAYS))
 
@@ -91,12 +91,8 @@ def programs(effort: str) -> Iterator[Case]:
         for format in ("safetensors", "orbax"):
             yield Case("limited", ("limited", format, 1024), ("jaxinit",))
     for format in ("safetensors",) if effort == "quick" else ("safetensors", "orbax"):
-        contenders = ("jaxinit", "user", "numpy")
-        yield Case(
-            "saving",
-            ("saving", format, {"quick": 1, "default": 16, "full": 32}[effort]),
-            contenders,
-        )
+        deep = {"quick": 1, "default": 16, "full": 32}[effort]
+        yield Case("saving", ("saving", format, deep), ("jaxinit", "user", "numpy"))
     if effort != "quick":
         yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "jax"))
         for dtype in ("float32", "bfloat16"):

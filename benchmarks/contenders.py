@@ -44,6 +44,11 @@ class Array(NamedTuple):
         """Of He's schemes, and of the laws as they are called here."""
         return math.sqrt(2 / self.shape[-2]) if self.scheme.startswith("he_") else STDDEV
 
+    @property
+    def bound(self) -> float:
+        """Of a uniform law."""
+        return math.sqrt(3) * self.stddev if self.scheme.startswith("he_") else BOUND
+
 
 class Prepared(NamedTuple):
     """A call that returns when the array is there, and what making it ready took."""
@@ -135,7 +140,6 @@ def _numpy(array: Array) -> Prepared:
     """Its fastest generator, in float32 where it has it, and then rounded."""
     generator = np.random.Generator(np.random.SFC64(0))
     dtype = np.float64 if array.dtype == "float64" else np.float32
-    bound = math.sqrt(3) * array.stddev if array.scheme.startswith("he_") else BOUND
 
     def normal() -> Any:
         x = generator.standard_normal(array.shape, dtype)
@@ -144,8 +148,8 @@ def _numpy(array: Array) -> Prepared:
 
     def uniform() -> Any:
         x = generator.random(array.shape, dtype)
-        x *= dtype(2 * bound)
-        x -= dtype(bound)
+        x *= dtype(2 * array.bound)
+        x -= dtype(array.bound)
         return x.astype(array.dtype, copy=False)
 
     return Prepared({"normal": normal, "uniform": uniform}[array.family])
@@ -156,8 +160,7 @@ def _torch(array: Array) -> Prepared:
     import torch  # pyright: ignore[reportMissingImports]
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype, stddev = getattr(torch, array.dtype), array.stddev
-    bound = math.sqrt(3) * stddev if array.scheme.startswith("he_") else BOUND
+    dtype, stddev, bound = getattr(torch, array.dtype), array.stddev, array.bound
     fill = {
         "normal": lambda x: x.normal_(0, stddev),
         "uniform": lambda x: x.uniform_(-bound, bound),

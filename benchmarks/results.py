@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .cases import Case, label
+from .cases import COMPILED, Case, label
 
 BASELINE = Path(__file__).with_name("baseline.json")
 Row = dict[str, Any]
@@ -63,11 +63,7 @@ def missing(found: Iterable[Row], expected: Iterable[Case]) -> list[str]:
         lost += [f"{name}: no {c}" for c in case.contenders if c not in of_case]
         for contender, row in of_case.items():
             fields = ["seconds"]
-            if case.table in ("sizes", "laws", "models") and contender in (
-                "jaxinit",
-                "jax",
-                "fill",
-            ):
+            if case.table in ("sizes", "laws", "models") and contender in COMPILED:
                 fields += _OF_ARRAYS
             lost += [
                 f"{name}: {contender} has no {f}" for f in fields if not _is_figure(row.get(f))

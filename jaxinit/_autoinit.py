@@ -255,17 +255,15 @@ def _keeps_state(p: Parameter) -> bool:
     """Whether a recurrent kernel maps a state to one of its size, place by place, each block."""
     if p.role != "recurrent" or p.residual or p.layout is None or p.fan_out is None:
         return False
-    axes = (p.layout.in_axis, p.layout.out_axis, p.layout.batch_axis)
-    named = sum(1 if isinstance(axis, int) else len(axis) for axis in axes)
-    return named == len(p.shape) and all(p.fan_in == p.fan_out * share for share in _blocks(p))
+    square = all(p.fan_in == p.fan_out * share for share in _blocks(p))
+    return square and not p.layout.roles(p.shape).window
 
 
 def _recurrent(p: Parameter) -> Choice:
     """Orthogonal, each block by itself: what is carried keeps its size from step to step."""
-    orthogonal = initializers.orthogonal(layout=p.layout)
-    init = orthogonal
+    init = initializers.orthogonal(layout=p.layout)
     if p.blocks and p.block_axis is not None:
-        init = initializers.blocks(orthogonal, p.blocks, p.block_axis)
+        init = initializers.blocks(init, p.blocks, p.block_axis)
     assert p.fan_in is not None
     reason = "carried from step to step: its size is kept"
     return Choice(init, 1 / math.sqrt(p.fan_in), reason, "Saxe et al. 2014")
