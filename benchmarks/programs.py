@@ -111,6 +111,7 @@ def tree(kind: str, layers: int, contender: str, width: int = 512, place: Any = 
 
     init, arguments = _initial(kind, layers, width)
     _start_backend()
+    compiling, first = _compile_seconds(), _first_leaf()
     before, start = _status("VmRSS"), time.perf_counter()
     planned = None
     if contender == "jaxinit":
@@ -121,16 +122,49 @@ def tree(kind: str, layers: int, contender: str, width: int = 512, place: Any = 
         shardings = None if place is None else jax.tree.map(lambda x: place("", x.shape), shapes)
         made = jax.jit(init, out_shardings=shardings)(*arguments)
     jax.block_until_ready(made)
-    seconds = time.perf_counter() - start
+    end = time.perf_counter()
     leaves = jax.tree.leaves(made)
     nbytes = sum(leaf.nbytes for leaf in leaves)
     return {
-        "seconds": seconds,
+        "seconds": end - start,
+        "first_seconds": min([*first, end]) - start,
+        "compile_seconds": sum(compiling),
         "leaves": len(leaves),
         "mib": nbytes / 2**20,
         "executables": 1 if planned is None else len(planned.executables),
         "peak_over_parameters": (_status("VmHWM") - before) / nbytes,
     }
+
+
+def _compile_seconds() -> list[float]:
+    """Grows by the seconds of each program that XLA compiles from now on."""
+    import jax
+
+    found: list[float] = []
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return found
+
+
+def _first_leaf() -> list[float]:
+    """Is given the moment when the first leaf that is made alone is there."""
+    from jaxinit._make import Maker
+
+    leaf, found = Maker.leaf, []
+
+    def timed(self: Maker, *arguments: Any) -> Any:
+        made = leaf(self, *arguments)
+        if not found:
+            made.block_until_ready()
+            found.append(time.perf_counter())
+        return made
+
+    Maker.leaf = timed
+    return found
 
 
 def growth(layers: int, contender: str) -> Result:

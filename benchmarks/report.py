@@ -40,6 +40,8 @@ _LEAVES: dict[str, Cell] = {**_PROBES, "leaves": _field("leaves")}
 _TREES: dict[str, Cell] = {
     **_LEAVES,
     "x jit": _over("jit"),
+    "first leaf, s": _field("first_seconds"),
+    "compiling, s": _field("compile_seconds"),
     "executables": _field("executables"),
     "peak memory / parameters": _field("peak_over_parameters"),
 }

@@ -197,10 +197,16 @@ def _cast(parts: list[jax.Array], dtype: np.dtype) -> jax.Array:
     (x,) = parts
     if dtype != jnp.bfloat16:
         return lax.convert_element_type(x, dtype)
+    return lax.platform_dependent(
+        x, cpu=_to_bfloat16, default=partial(lax.convert_element_type, new_dtype=dtype)
+    )
+
+
+def _to_bfloat16(x: jax.Array) -> jax.Array:
     bits = lax.bitcast_convert_type(x, np.uint32)
     lowest = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = (bits + (lowest + np.uint32(0x7FFF))) >> np.uint32(16)
-    return lax.bitcast_convert_type(lax.convert_element_type(rounded, np.uint16), dtype)
+    return lax.bitcast_convert_type(lax.convert_element_type(rounded, np.uint16), jnp.bfloat16)
 
 
 def saturate(x: jax.Array, dtype: np.dtype) -> jax.Array:

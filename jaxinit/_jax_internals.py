@@ -64,16 +64,18 @@ def closed(jaxpr: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
     return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
-def wrapped(eqn: JaxprEqn) -> ClosedJaxpr | None:
+def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
     """The computation that the equation only wraps, if it does.
 
-    A jitted function of one result that chooses by platform stays whole: it is a kernel made to be
-    compiled as it stands, as jaxinit's own draws are.
+    A jitted function of one result that chooses by platform stays whole, unless ``kernels`` are
+    asked for: it was made to be compiled as it stands, as jaxinit's own draws are.
     """
     name = _WRAPPERS.get(eqn.primitive)
     if name is None:
         return None
     body = closed(eqn.params[name])
+    if kernels:
+        return body
     chooses = any(inner.primitive.name == PLATFORM_INDEX for inner in body.jaxpr.eqns)
     return None if chooses and len(eqn.outvars) == 1 else body
 

@@ -4,12 +4,7 @@ A law takes ``w``, one word of the stream, and stands for Q((1 + u)/2) with u = 
 Q is the quantile function of its distribution, int(w) the word as a signed integer, B its width.
 Words are uint32 and give float32, or uint64 and give float64.
 
-Every operation is one IEEE-754 operation, rounded to nearest. A compiler may turn ``a*b + c`` into
-a fused multiply-add, which rounds once instead of twice; so to each product that feeds a sum
-``guard`` adds a zero first that no compiler can prove to be one. Fused with that, the product is
-rounded alone, and the guard costs nothing. A product outside a sum, a product by a power of two,
-and integers need no guard. Divisions, and the library's log, sin and cos, are not the same on every
-backend and are not used; sqrt is.
+Every operation is one IEEE-754 operation, rounded to nearest; ``_portable`` sees to that.
 """
 
 from __future__ import annotations
@@ -18,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from typing import NamedTuple
 
 import jax
@@ -27,9 +23,9 @@ from jax import lax
 
 from . import _coefficients as c
 from ._coefficients import Polynomial
+from ._portable import Guard, guard_of, horner, sqrt
 
 Array = jax.Array
-Guard = Callable[[Array], Array]
 
 
 class _Width(NamedTuple):
@@ -41,7 +37,9 @@ class _Width(NamedTuple):
     int: type[np.signedinteger]
     uint: type[np.unsignedinteger]
     sqrt_half: int  # the bits of sqrt(1/2)
+    split: float  # of L = -log(1 - u^2): below it CENTRAL holds, above it TAIL
     split_far: float  # up to here TAIL holds, from here on FAR
+    tail_of: Callable[[Array], Array]  # what TAIL is a polynomial of: L itself, or its root
     log: Polynomial
     central: Polynomial
     tail: Polynomial
@@ -51,14 +49,13 @@ class _Width(NamedTuple):
 
 
 _SINGLE = _Width(
-    32, 23, np.float32, np.int32, np.uint32, 0x3F3504F3, 22.0,
+    32, 23, np.float32, np.int32, np.uint32, 0x3F3504F3, 6.5, 22.0, lambda level: level,
     c.LOG_32, c.CENTRAL_32, c.TAIL_32, c.FAR_32, c.SINE_32, c.COSINE_32,
 )  # fmt: skip
 _DOUBLE = _Width(
-    64, 52, np.float64, np.int64, np.uint64, 0x3FE6A09E667F3BCD, 44.0,
+    64, 52, np.float64, np.int64, np.uint64, 0x3FE6A09E667F3BCD, 6.0, 44.0, sqrt,
     c.LOG_64, c.CENTRAL_64, c.TAIL_64, c.FAR_64, c.SINE_64, c.COSINE_64,
 )  # fmt: skip
-_SPLIT = 6.0  # of L = -log(1 - u^2): below it CENTRAL holds, above it TAIL
 
 _TRUNCATED_MASS = math.erf(math.sqrt(2.0))  # P(|Z| < 2)
 TRUNCATED_STDDEV = 0.87962566103423978  # of the unit normal truncated at +-2
@@ -69,24 +66,10 @@ def _width(w: Array) -> _Width:
     return _SINGLE if w.dtype == jnp.uint32 else _DOUBLE
 
 
-def _guard(w: Array) -> Guard:
-    """x -> x + 0, the zero opaque to compilers: w(w + 1) is even, but none is known to see it."""
-    width = _width(w)
-    zero = lax.bitcast_convert_type((w * (w + width.uint(1))) & width.uint(1), width.float)
-    return lambda x: x + zero
-
-
-def _horner(x: Array, coefficients: list, guard: Guard) -> Array:
-    total = coefficients[-1]
-    for coefficient in coefficients[-2::-1]:
-        total = guard(x * total) + coefficient
-    return total
-
-
 def _evaluate(polynomial: Polynomial, x: Array, width: _Width, guard: Guard) -> Array:
     if polynomial.center:
         x = x - width.float(polynomial.center)
-    return _horner(x, [width.float(a) for a in polynomial.coefficients], guard)
+    return horner(x, [width.float(a) for a in polynomial.coefficients], guard)
 
 
 def _signed_parts(w: Array) -> tuple[Array, Array]:
@@ -116,34 +99,29 @@ def _with_sign(x: Array, sign: Array) -> Array:
     return lax.bitcast_convert_type(lax.bitcast_convert_type(x, width.uint) ^ sign, width.float)
 
 
-def _minus_log(y: Array, width: _Width, guard: Guard) -> Array:
-    """-log(y) for normal y in (0, 1], as e log 2 - log(m), y = m/2^e, m in [sqrt(1/2), sqrt 2)."""
+def _minus_log(y: Array, width: _Width, guard: Guard, power: int = 0) -> Array:
+    """-log(y/2^power) for normal y, y/2^power in (0, 1], as -e log 2 - log(m) with
+    y = m 2^(e + power), m in [sqrt(1/2), sqrt 2)."""
     bits = lax.bitcast_convert_type(y, width.int)
-    exponent = (bits - width.int(width.sqrt_half)) >> width.int(width.mantissa)
-    mantissa = bits - (exponent << width.int(width.mantissa))
+    above = bits - width.int(width.sqrt_half + (power << width.mantissa))
+    e = lax.convert_element_type(above >> width.int(width.mantissa), width.float)
+    mantissa = (above & width.int((1 << width.mantissa) - 1)) + width.int(width.sqrt_half)
     f = lax.bitcast_convert_type(mantissa, width.float) - width.float(1)
-    e = lax.convert_element_type(-exponent, width.float)
-    return guard(e * width.float(math.log(2))) - guard(f * _evaluate(width.log, f, width, guard))
+    return guard(e * width.float(-math.log(2))) - guard(f * _evaluate(width.log, f, width, guard))
 
 
-def _quantile_ratio(level: Array, width: _Width, guard: Guard, *, far: bool) -> Array:
-    """x/|u| of the normal quantile x at |u|, from L = -log(1 - u^2)."""
-    root = lax.sqrt(level)
-    central = level < width.float(_SPLIT)
-    x = jnp.where(
-        central, level - width.float(width.central.center), root - width.float(width.tail.center)
-    )
-    length = max(len(width.central.coefficients), len(width.tail.coefficients))
-    padded = [
-        p.coefficients + (0.0,) * (length - len(p.coefficients))
-        for p in (width.central, width.tail)
-    ]
-    chosen = [
-        jnp.where(central, width.float(a), width.float(b)) for a, b in zip(*padded, strict=True)
-    ]
-    ratio = _horner(x, chosen, guard)
+def _quantile_ratio(
+    level: Array, width: _Width, guard: Guard, *, unit: float = 1.0, far: bool = False
+) -> Array:
+    """unit x/|u| of the normal quantile x at |u|, from L = -log(1 - u^2); a power of two."""
+    central = level < width.float(width.split)
+    center = jnp.where(central, width.float(width.central.center), width.float(width.tail.center))
+    x = jnp.where(central, level, width.tail_of(level)) - center
+    pairs = zip_longest(width.central.coefficients, width.tail.coefficients, fillvalue=0.0)
+    chosen = [jnp.where(central, width.float(a * unit), width.float(b * unit)) for a, b in pairs]
+    ratio = horner(x, chosen, guard)
     if far:
-        beyond = _evaluate(width.far, root, width, guard)
+        beyond = _evaluate(width.far, sqrt(level), width, guard)
         ratio = jnp.where(level < width.float(width.split_far), ratio, beyond)
     return ratio
 
@@ -166,26 +144,35 @@ def symmetric_uniform(w: Array) -> Array:
 
 def normal(w: Array) -> Array:
     """Standard normal: mean 0, variance 1."""
-    width, guard = _width(w), _guard(w)
-    u, sign = _signed_parts(w)
+    return _with_sign(*_normal_parts(w))
+
+
+def _normal_parts(w: Array) -> tuple[Array, Array]:
+    """The normal's magnitude and its sign bit in place."""
+    width, guard = _width(w), guard_of(w)
+    half, number = width.bits - 1, width.float
     m = _fold(w)
-    rest = _magnitude(m ^ width.int(2 ** (width.bits - 1) - 1), width)  # 1 - |u|, exact in the tail
-    level = _minus_log(rest * (width.float(1) + u), width, guard)
-    return _with_sign(u * _quantile_ratio(level, width, guard, far=False), sign)
+    # u and 1 - |u|, which is exact in the tail, in units of 2^(1-B), which cost nothing.
+    u = lax.convert_element_type(m, number) + number(0.5)
+    rest = lax.convert_element_type(m ^ width.int(2**half - 1), number) + number(0.5)
+    y = rest * (number(1) + u * number(2.0**-half))
+    level = _minus_log(y, width, guard, power=half)
+    ratio = _quantile_ratio(level, width, guard, unit=2.0**-half)
+    return u * ratio, w & width.uint(1 << half)
 
 
 def _truncated_at_two(w: Array) -> Array:
     """Standard normal truncated at +-2, float32: no logarithm, one square root."""
-    width, guard = _SINGLE, _guard(w)
+    width, guard = _SINGLE, guard_of(w)
     u, sign = _signed_parts(w)
-    s = lax.sqrt(width.float(_TRUNCATED_MASS**-2) - guard(u * u))
+    s = sqrt(width.float(_TRUNCATED_MASS**-2) - guard(u * u))
     x = u * _evaluate(c.TRUNCATED_32, s, width, guard)
     return _with_sign(x, sign)
 
 
 def _truncated_symmetric(w: Array, bound: float) -> Array:
     """Standard normal truncated at +-bound."""
-    width, guard = _width(w), _guard(w)
+    width, guard = _width(w), guard_of(w)
     if bound == 2 and width is _SINGLE:
         return _truncated_at_two(w)
     mass, outside = math.erf(bound / math.sqrt(2)), math.erfc(bound / math.sqrt(2))
@@ -194,7 +181,7 @@ def _truncated_symmetric(w: Array, bound: float) -> Array:
     inner = _magnitude(m ^ width.int(2 ** (width.bits - 1) - 1), width)
     rest = guard(inner * width.float(mass)) + width.float(outside)  # 1 - mass |u|
     level = _minus_log(rest * (width.float(1) + guard(u)), width, guard)
-    x = u * _quantile_ratio(level, width, guard, far=False)
+    x = u * _quantile_ratio(level, width, guard)
     return _with_sign(lax.min(x, width.float(bound)), sign)
 
 
@@ -212,7 +199,7 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
     """
     if upper <= 0:
         return -_truncated(~w, -upper, -lower)
-    width, guard = _width(w), _guard(w)
+    width, guard = _width(w), guard_of(w)
     number = width.float
     scale = min(0.5, max(_upper(lower) if lower > 0 else 0.5, 0.0))
     first, last = _upper(lower), _upper(upper)
@@ -240,7 +227,7 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
 
 def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
     """radius * exp(2 pi i V), V the uniform of w: the octant by integers, sine and cosine there."""
-    width, guard = _width(w), _guard(w)
+    width, guard = _width(w), guard_of(w)
     number, bits = width.float, width.bits
     # A quarter turn is 2^(B-2) words; count them, and fold the rest into [-1/8, 1/8] of a turn.
     shifted = w + width.uint(1 << (bits - 3))
@@ -263,22 +250,23 @@ def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
 
 def _disk(a: Array, b: Array) -> tuple[Array, Array]:
     """Uniform on the disk |z| <= 1: E|z|^2 = 1/2."""
-    return _rotate(lax.sqrt(uniform(a)), b)
+    return _rotate(sqrt(uniform(a)), b)
 
 
 def _complex_normal(a: Array, b: Array) -> tuple[Array, Array]:
     """Circular normal, E|z|^2 = 1: real and imaginary part each of variance 1/2."""
     half = _width(a).float(math.sqrt(0.5))
-    # The guard keeps the compiler from multiplying this factor with the caller's scale first.
-    return _guard(a)(normal(a) * half), _guard(b)(normal(b) * half)
+    # The sign, an integer operation, keeps a compiler from multiplying half with the scale first.
+    real, imag = (_with_sign(x * half, sign) for x, sign in map(_normal_parts, (a, b)))
+    return real, imag
 
 
 def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:
     """Circular normal with |z| <= bound: |z|^2 = -log(1 - U (1 - exp(-bound^2)))."""
-    width, guard = _width(a), _guard(a)
+    width, guard = _width(a), guard_of(a)
     mass = -math.expm1(-(bound**2))
     y = width.float(1) - guard(uniform(a) * width.float(mass))
-    radius = lax.sqrt(lax.max(_minus_log(y, width, guard), width.float(0)))
+    radius = sqrt(lax.max(_minus_log(y, width, guard), width.float(0)))
     return _rotate(lax.min(radius, width.float(bound)), b)
 
 

@@ -71,9 +71,13 @@ class Part:
 
 @dataclass(eq=False)
 class Builder:
-    """Turns jaxprs into programs, each once; or, if not ``shared``, loops of one body apart."""
+    """Turns jaxprs into programs, each once; or, if not ``shared``, loops of one body apart.
+
+    Where the ``platform`` is known, what chooses by it is opened and the choice made.
+    """
 
     shared: bool = True
+    platform: str | None = None
     effects: set[Any] = field(default_factory=set)  # of all equations that were met
     _built: dict[int, tuple[ClosedJaxpr, Program]] = field(default_factory=dict)
     _consts: dict[int, Value] = field(default_factory=dict)
@@ -115,8 +119,12 @@ class Builder:
         return found[::-1]
 
     def _apply(self, eqn: JaxprEqn, inputs: tuple[Value, ...]) -> Sequence[Value]:
-        if (body := internals.wrapped(eqn)) is not None:
+        if (body := internals.wrapped(eqn, kernels=self.platform is not None)) is not None:
             return self._inline(body, inputs)
+        if self.platform is not None:
+            branch = internals.branch_for(eqn.primitive, eqn.params, self.platform)
+            if branch is not None:
+                return self._inline(branch, inputs[1:])
         avals = [var.aval for var in eqn.outvars]
         if (control := internals.control(eqn)) is not None:
             return self._parts(eqn, control, inputs, avals)

@@ -43,7 +43,7 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
             x1 = (x1 << np.uint32(distance)) | (x1 >> np.uint32(32 - distance))
             x1 = x1 ^ x0
         x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+        x1 = x1 + schedule[(group + 2) % 3] + np.uint32(group + 1)
     return x0, x1
 
 

@@ -203,9 +203,9 @@ def _bodies(value: Value, place: Place) -> tuple[tuple[Program, ...], Place]:
         return (), place
     if op.part is None:
         if draw := internals.named_kernel(op.primitive, op.params, jaxinit_draw.__name__):
-            return (_program(draw),), place._replace(drawing=True)
+            return (_program(draw, place.platform),), place._replace(drawing=True)
         branch = internals.branch_for(op.primitive, op.params, place.platform)
-        return (() if branch is None else (_program(branch),)), place
+        return (() if branch is None else (_program(branch, place.platform),)), place
     part, i = op.part, op.outputs.index(value)
     if part.control.tests is not None or any(k in part.control.carried for k in part.kept_outputs):
         return (), place
@@ -213,8 +213,8 @@ def _bodies(value: Value, place: Place) -> tuple[tuple[Program, ...], Place]:
 
 
 @lru_cache(maxsize=256)
-def _program(jaxpr: ClosedJaxpr) -> Program:
-    return Builder().program(jaxpr)
+def _program(jaxpr: ClosedJaxpr, platform: str) -> Program:
+    return Builder(platform=platform).program(jaxpr)
 
 
 def _apply(

@@ -17,7 +17,8 @@ import numpy as np
 mp.mp.dps = 50
 
 TRUNCATED_MASS = mp.erf(mp.sqrt(2))  # P(|z| < 2)
-SPLIT, SPLIT_FAR, FAR_END = 6, {32: 22, 64: 44}, 700
+# Of L = -log(1 - u^2): CENTRAL up to the first, TAIL up to the second, FAR up to the end.
+SPLIT, SPLIT_FAR, FAR_END = {32: mp.mpf("6.5"), 64: 6}, {32: 22, 64: 44}, 700
 
 
 class Spec(NamedTuple):
@@ -119,18 +120,23 @@ def _over(x: mp.mpf, function: Callable[[mp.mpf], mp.mpf]) -> mp.mpf:
 
 def specs(bits: int) -> list[Spec]:
     """The polynomials of one float width."""
-    single, far = bits == 32, SPLIT_FAR[bits]
+    single, split, far = bits == 32, SPLIT[bits], SPLIT_FAR[bits]
     root, octant = mp.sqrt, (mp.pi / 4) ** 2
 
     def by_root(t: mp.mpf) -> mp.mpf:
         return quantile_ratio(t * t)
 
+    tail = (
+        Spec("TAIL", quantile_ratio, split, far, 14, 8)
+        if single  # without a root, which is dear where it has to be rounded by hand
+        else Spec("TAIL", by_root, root(split), root(far), 4.5, 28)
+    )
     common = [
         Spec(
-            "LOG", lambda f: _over(f, mp.log1p), root(0.5) - 1, root(2) - 1, 0, 7 if single else 20
+            "LOG", lambda f: _over(f, mp.log1p), root(0.5) - 1, root(2) - 1, 0, 6 if single else 20
         ),
-        Spec("CENTRAL", quantile_ratio, 0, SPLIT, 3, 7 if single else 22),
-        Spec("TAIL", by_root, root(SPLIT), root(far), 3.5 if single else 4.5, 7 if single else 28),
+        Spec("CENTRAL", quantile_ratio, 0, split, 3, 8 if single else 22),
+        tail,
         Spec("FAR", by_root, root(far), root(FAR_END), 15.5, 11 if single else 27),
         Spec("SINE", lambda y: _over(root(y), mp.sin), 0, octant, 0, 3 if single else 7),
         Spec("COSINE", lambda y: mp.cos(root(y)), 0, octant, 0, 4 if single else 8),

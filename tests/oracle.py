@@ -74,7 +74,7 @@ class Arithmetic:
         self.bits, self.f, self.i, self.u = bits, FLOATS[bits], SIGNED[bits], UNSIGNED[bits]
         self.shift = {32: 23, 64: 52}[bits]
         self.half = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}[bits]
-        self.far = {32: 22.0, 64: 44.0}[bits]
+        self.split, self.far = {32: (6.5, 22.0), 64: (6.0, 44.0)}[bits]
         self.top = self.u(1 << (bits - 1))
 
     def table(self, name):
@@ -107,7 +107,8 @@ class Arithmetic:
 
     def ratio(self, level, far=False):
         root = np.sqrt(level)
-        x = np.where(level < 6, self.poly("CENTRAL", level), self.poly("TAIL", root))
+        tail = self.poly("TAIL", level if self.bits == 32 else root)
+        x = np.where(level < self.f(self.split), self.poly("CENTRAL", level), tail)
         return np.where(level < self.f(self.far), x, self.poly("FAR", root)) if far else x
 
     def uniform(self, w):

@@ -17,6 +17,7 @@ HOUSE = pathlib.Path(jaxinit.__file__).parent
 FLOORS = {
     "_coefficients": 0,
     "_config": 0,
+    "_portable": 0,
     "_stream": 0,
     "_fans": 1,
     "_laws": 1,
