@@ -1,6 +1,6 @@
 """The benchmark suite: python -m benchmarks [--quick | --full] [--json FILE]
 
-    python -m benchmarks                        # some twenty minutes; tables on the screen
+    python -m benchmarks                        # some eight minutes; tables on the screen
     python -m benchmarks --quick                # small arrays, about a minute: are all rows there?
     python -m benchmarks --full --json FILE     # sizes up to memory, every scheme and dtype
     python -m benchmarks report FILE            # docs/benchmarks.md and two figures from it

@@ -11,6 +11,7 @@ from .matrices import WAYS
 
 COMPILED = ("jaxinit", "jax", "fill")  # contenders whose programs XLA accounts for
 EFFORTS = ("quick", "default", "full")
+BRISK = ("jaxinit", "jax", "numpy", "torch", "fill")  # who competes at the default's largest size
 
 # Kernels as their models have them, the input axis first.
 MODELS = {
@@ -57,7 +58,11 @@ def arrays(effort: str) -> Iterator[Case]:
         for dtype in both:
             for power in powers:
                 array = Array(scheme, _two(power), dtype, f"2^{power}")
-                yield Case("sizes", array, tuple(c for c in CONTENDERS if takes_part(c, array)))
+                large = effort == "default" and power > 24
+                found = tuple(c for c in (BRISK if large else CONTENDERS) if takes_part(c, array))
+                if large and array.family == "truncated_normal":  # torch's takes five seconds
+                    found = tuple(c for c in found if c != "torch")
+                yield Case("sizes", array, found)
     laws = ["uniform", "normal", "truncated_normal", *(SCHEMES if effort == "full" else ())]
     power = 16 if effort == "quick" else 22
     for scheme in laws:
@@ -91,7 +96,7 @@ def programs(effort: str) -> Iterator[Case]:
         for format in ("safetensors", "orbax"):
             yield Case("limited", ("limited", format, 1024), ("jaxinit",))
     for format in ("safetensors",) if effort == "quick" else ("safetensors", "orbax"):
-        deep = {"quick": 1, "default": 16, "full": 32}[effort]
+        deep = {"quick": 1, "default": 8, "full": 32}[effort]
         yield Case("saving", ("saving", format, deep), ("jaxinit", "user", "numpy"))
     if effort != "quick":
         yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "jax"))
@@ -106,8 +111,9 @@ def turns(effort: str, table: str) -> int:
     """How often contenders take turns."""
     if effort == "quick":
         return 1
-    several = {"sizes": 3, "models": 3, "orthogonal": 3, "saving": 3, "growth": 3, "import": 7}
-    return several.get(table, 1 if effort == "default" else 3)
+    if effort == "full":
+        return 7 if table == "import" else 3
+    return {"sizes": 2, "models": 2, "orthogonal": 2, "saving": 2, "import": 5}.get(table, 1)
 
 
 def label(case: Case) -> str:

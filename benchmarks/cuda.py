@@ -46,11 +46,11 @@ CORES, CLOCK, BYTES_PER_SECOND = 132, 1.755e9, 3.35e12  # of an H100 SXM under l
 # Results a clock and core: NVIDIA, CUDA C++ Programming Guide, "Throughput of native arithmetic
 # instructions", compute capability 9.0; four schedulers issue to 32 lanes each.
 ISSUE, FLOAT, INTEGER, SPECIAL = 128, 128, 64, 16
-_UNITS = {
-    "float": (FLOAT, r"[FH](ADD|MUL|FMA|SWZ|ADD2|MUL2|FMA2)|FFMA|FMUL|IMAD|HFMA2"),
+_UNITS = {  # what is not named here goes to the unit for integers
+    "floats": (FLOAT, r"[FH](ADD|MUL|FMA)2?"),
+    "products": (INTEGER, r"IMAD"),
     "special": (SPECIAL, r"MUFU"),
-    "memory": (ISSUE, r"LD\w*|ST\w*|ULDC"),
-    "other": (ISSUE, r"NOP|EXIT|BRA|S2\w+|ACQBULK|CS2R"),
+    "others": (ISSUE, r"LD\w*|ST\w*|ULDC|EXIT|BRA|S2\w+|ACQBULK|CS2R"),
 }
 
 
@@ -75,7 +75,7 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Program:
     topology = topologies.get_topology_desc("", "cuda", target_config=_H100, topology="1x1x1")
     sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), "d"), PartitionSpec())
     placed = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for x in arguments]
-    lowered = jax.jit(make, out_shardings=sharding).lower(*placed)
+    lowered = jax.jit(make, out_shardings=sharding, keep_unused=True).lower(*placed)
     with tempfile.TemporaryDirectory() as folder:
         options = {"xla_dump_to": folder, "xla_dump_emitter_re": ".*"}
         memory = lowered.compile(compiler_options=options).memory_analysis()
@@ -90,6 +90,11 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Program:
             kernels[found[1]] = Kernel(found[1], text, threads[found[1]])
     hlo = next(text for name, text in files.items() if name.endswith("gpu_after_optimizations.txt"))
     return Program(kernels, hlo, memory.temp_size_in_bytes)
+
+
+def heaviest(program: Program) -> Kernel:
+    """The kernel that makes the elements."""
+    return max(program.kernels.values(), key=lambda kernel: kernel.threads)
 
 
 def drawn(init: Callable[..., Any], shape: tuple[int, ...], dtype: str) -> Program:
@@ -123,14 +128,15 @@ def clocks(count: Counter[str], elements: int, nbytes: int) -> dict[str, float]:
     """Of one core, for an element, by what needs them; the largest is the bound."""
     used: Counter[str] = Counter()
     for name, n in count.items():
-        unit = next((u for u, (_, names) in _UNITS.items() if re.fullmatch(names, name)), "integer")
+        unit = next(
+            (u for u, (_, names) in _UNITS.items() if re.fullmatch(names, name)), "integers"
+        )
         used[unit] += n
     per_clock = BYTES_PER_SECOND / CORES / CLOCK
+    rates = {**{unit: rate for unit, (rate, _) in _UNITS.items()}, "integers": INTEGER}
     return {
         "issue": count.total() / elements / ISSUE,
-        "integers": used["integer"] / elements / INTEGER,
-        "floats": used["float"] / elements / FLOAT,
-        "special": used["special"] / elements / SPECIAL,
+        **{unit: used[unit] / elements / rate for unit, rate in rates.items()},
         "bytes": nbytes / elements / per_clock,
     }
 
@@ -148,9 +154,9 @@ def main() -> None:
             slowest: dict[str, float] = {}
             for name, source in (("jax", jax.nn.initializers), ("jaxinit", initializers)):
                 program = drawn(getattr(source, scheme)(), shape, dtype)
-                main = max(program.kernels.values(), key=lambda kernel: len(kernel.ptx))
-                elements = shape[0] * shape[1] // main.threads
-                count = instructions(main)
+                kernel = heaviest(program)
+                elements = shape[0] * shape[1] // kernel.threads
+                count = instructions(kernel)
                 need = clocks(count, elements, elements * np.dtype(dtype).itemsize)
                 bound = max(need, key=need.__getitem__)
                 slowest[name] = need[bound]

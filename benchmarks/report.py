@@ -46,7 +46,11 @@ _TREES: dict[str, Cell] = {
     "peak memory / parameters": _field("peak_over_parameters"),
 }
 TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
-    "sizes": ("By size (torch's he_normal is its trunc_normal_, to the same bounds)", _ARRAYS),
+    "sizes": (
+        "By size (torch's he_normal is its trunc_normal_, to the same bounds; at the largest size "
+        "the slowest are left out, unless with --full)",
+        _ARRAYS,
+    ),
     "laws": ("By law and dtype", _ARRAYS),
     "models": ("Kernels of models", _ARRAYS),
     "orthogonal": (

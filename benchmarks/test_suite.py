@@ -9,7 +9,7 @@ from typing import Any
 from . import contenders, matrices, programs
 from .cases import Case, label
 
-BLOCK_SECONDS = 0.5  # of one contender's turn, in which it is called at most 50 times
+BLOCK_SECONDS = 0.3  # of one contender's turn, in which it is called at most 50 times
 
 
 def test_array(benchmark: Any, case: Case, contender: str) -> None:

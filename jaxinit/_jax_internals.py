@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax import lax
 from jax.extend import core
+from jax.extend.backend import get_backend
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, primitives
 from jax.interpreters.partial_eval import DynamicJaxprTracer
 
@@ -97,9 +98,10 @@ def branch_for(
     """Of a choice by platform, the branch for one; None for anything else."""
     if primitive is not primitives.cond_p or params.get("branches_platforms") is None:
         return None
-    names = {"gpu": {"cuda", "rocm"}}.get(platform, {platform})
+    if platform == "gpu":
+        platform = "rocm" if "rocm" in get_backend().platform_version.lower() else "cuda"
     choices = zip(params["branches"], params["branches_platforms"], strict=True)
-    fitting = (b for b, platforms in choices if not platforms or not names.isdisjoint(platforms))
+    fitting = (b for b, platforms in choices if not platforms or platform in platforms)
     found = next(fitting, None)
     return None if found is None else closed(found)
 

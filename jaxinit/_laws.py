@@ -264,8 +264,8 @@ def _complex_normal(a: Array, b: Array) -> tuple[Array, Array]:
 def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:
     """Circular normal with |z| <= bound: |z|^2 = -log(1 - U (1 - exp(-bound^2)))."""
     width, guard = _width(a), guard_of(a)
-    mass = -math.expm1(-(bound**2))
-    y = width.float(1) - guard(uniform(a) * width.float(mass))
+    mass, outside = -math.expm1(-(bound**2)), math.exp(-(bound**2))
+    y = guard(uniform(~a) * width.float(mass)) + width.float(outside)  # 1 - U is exact
     radius = sqrt(lax.max(_minus_log(y, width, guard), width.float(0)))
     return _rotate(lax.min(radius, width.float(bound)), b)
 

@@ -2,10 +2,10 @@
 
 A compiler may turn ``a*b + c`` into a fused multiply-add, which rounds once instead of twice; so to
 each product that feeds a sum a guard adds a zero first that no compiler can prove to be one. Fused
-with that, the product is rounded alone, and the guard costs nothing. XLA's compiler for CUDA never
-fuses the two (``python -m benchmarks.gpu`` reads its programs), and is spared the zero. A product
-outside a sum, a product by a power of two, and integers need no guard. Divisions, and the library's
-log, sin and cos, are not the same on every backend and are not used.
+with that, the product is rounded alone, and the guard costs nothing. XLA's compiler for CUDA was
+never seen to fuse the two (``tests/test_cuda.py`` reads its programs), and is spared the zero. A
+product outside a sum, a product by a power of two, and integers need no guard. Divisions, and the
+library's log, sin and cos, are not the same on every backend and are not used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ Guard = Callable[[Array], Array]
 
 
 def guard_of(w: Array) -> Guard:
-    """x -> x + 0, the zero opaque to compilers: w(w + 1) is even, but none is known to see it."""
+    """x -> x + 0, the zero opaque to compilers: w(w + 1) is even, but none is known to see it.
+
+    It makes 0 of -0, which it keeps on CUDA: no law may depend on the sign of a zero.
+    """
     one = w.dtype.type(1)
     dtype = {4: np.float32, 8: np.float64}[w.dtype.itemsize]
 
@@ -46,7 +49,10 @@ def horner(x: Array, coefficients: Sequence[Any], guard: Guard) -> Array:
 
 
 def sqrt(x: Array) -> Array:
-    """The square root of x >= 0, rounded to nearest; XLA has GPUs approximate it in float32."""
+    """The square root, rounded to nearest; XLA has GPUs approximate it in float32.
+
+    Of x = 0 and of 2^-80 to 2^100, which is more than any law needs.
+    """
     if x.dtype == np.float64:
         return lax.sqrt(x)
     return lax.platform_dependent(x, cpu=lax.sqrt, default=rounded_sqrt)
@@ -56,10 +62,11 @@ def rounded_sqrt(x: Array, rsqrt: Guard = lax.rsqrt) -> Array:
     """The float32 square root, rounded to nearest, from a reciprocal root good to 20 bits.
 
     A root h of 12 bits has an exact square, so x - h^2 is exact and gives the root t to within an
-    ulp; and as t = h + low in two short parts, its own error x - t^2 is exact again. By Tuckerman's
-    test the root is t and not its neighbour n on the side of the error unless x is beyond t n
-    (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990).
-    No product that feeds a sum needs a guard: all are exact but that of t, which need not be.
+    ulp; and as t = h + low in two short parts, its own error x - t^2 is exact again, or so large
+    that its rounding decides nothing. By Tuckerman's test the root is t and not its neighbour n on
+    the side of the error unless x is beyond t n (Markstein, "Computation of elementary functions
+    on the IBM RISC System/6000 processor", 1990). No product that feeds a sum needs a guard: all
+    are exact but that of t, which need not be.
     """
     inverse = rsqrt(lax.max(x, np.finfo(np.float32).tiny))
     h = _as_float(_as_int(x * (inverse * np.float32(1 + 2**-13))) & np.int32(-(2**12)))

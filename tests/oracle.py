@@ -177,7 +177,8 @@ class Arithmetic:
         return self.normal(a) * half, self.normal(b) * half
 
     def complex_truncated(self, a, b, bound=2.0):
-        y = self.f(1) - self.uniform(a) * self.f(-math.expm1(-(bound**2)))
+        mass, outside = -math.expm1(-(bound**2)), math.exp(-(bound**2))
+        y = self.uniform(~a) * self.f(mass) + self.f(outside)
         radius = np.sqrt(np.maximum(self.minus_log(y), self.f(0)))
         return self.rotate(np.minimum(radius, self.f(bound)), b)
 

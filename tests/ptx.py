@@ -88,6 +88,7 @@ OPERATIONS = {
     **{f"{n}.{t}": f for n, f in _LOGIC.items() for t in ("pred", "b16", "b32", "b64")},
     **{f"{n}.{t}": f for n, f in _FLOAT.items() for t in ("f32", "f64")},
     **{f"setp.{n}.{t}": f for n, f in _COMPARE.items() for t in TYPES},
+    **{f"setp.ne.{t}": lambda x, y: (x < y) | (x > y) for t in ("f32", "f64")},  # false of a NaN
     **{
         f"setp.{n}u.{t}": lambda x, y, f=f: f(x, y) | np.isnan(x) | np.isnan(y)
         for n, f in _COMPARE.items()
@@ -166,8 +167,8 @@ class Threads:
         for k, target in enumerate(_listed(targets)):
             buffer, places = self.places(source, dtype().itemsize, k)
             value = self.memory[buffer][places].view(dtype)[:, 0]
-            widened = target.startswith("%rd") and value.itemsize < 8
-            self.registers[target] = value.astype(np.uint64) if widened else value
+            width = {"%rs": 2, "%rd": 8}.get(target[:3], 4)
+            self.registers[target] = value.astype(f"u{width}") if value.itemsize < width else value
 
     def store(self, target, sources, dtype):
         """Likewise; of a wider register its lower bytes."""
@@ -191,6 +192,9 @@ def _converted(modifiers, values):
     assert set(modifiers[:-1]) <= {"rn", "satfinite"}, modifiers
     if to not in PAIRED:
         return values[0].astype(TYPES[to])
+    if "satfinite" in modifiers:
+        limit = np.float32(ml_dtypes.finfo(PAIRED[to]).max)
+        values = [np.clip(v, -limit, limit) for v in values]
     low, high = (v.astype(PAIRED[to]) for v in reversed(values))
     bits, unsigned = 8 * low.itemsize, f"u{low.itemsize}"
     wide = np.dtype(f"u{2 * low.itemsize}")
@@ -208,7 +212,10 @@ def run(kernel, inputs, outputs):
     per_block = int(re.search(r"\.reqntid (\d+)", text)[1])
     threads = Threads(kernel.threads, per_block, buffers)
     with np.errstate(all="ignore"):
-        for line in re.findall(r"^\t([a-z@].*);", text[text.index(".reqntid") :], re.MULTILINE):
+        for line in text[text.index(".reqntid") :].splitlines()[1:]:
+            if not line.strip() or re.match(r"[{}]|\s*\.reg |//", line):
+                continue
+            line = line.strip().removesuffix(";")
             opcode, _, rest = line.partition(" ")
             operands = [x.strip() for x in re.split(r",(?![^{]*\})", rest)]
             if opcode.startswith("ld.param"):
@@ -216,6 +223,8 @@ def run(kernel, inputs, outputs):
                 threads.registers[operands[0]] = np.full(kernel.threads, place, np.uint64)
             elif opcode not in ("ret", "griddepcontrol.wait"):
                 threads.step(opcode, *operands)
+    shapes = {register.shape for register in threads.registers.values()}
+    assert shapes == {(kernel.threads,)}
     over = iter(sorted(n for n in threads.written if n < len(inputs)))
     places = range(len(inputs), len(buffers))
     return [buffers[n if n in threads.written else next(over)] for n in places]

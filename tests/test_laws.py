@@ -178,6 +178,17 @@ def test_equals_numpy_bit_for_bit(name, bits):
                 assert got.dtype == oracle.FLOATS[bits]
 
 
+@pytest.mark.parametrize("bound", [2.0, 3.0, 5.0])
+def test_the_modulus_of_a_complex_truncated_normal(bound):
+    """Right in the tail; near zero 1 - |z|^2 is rounded before its logarithm."""
+    (w,) = some_words(32, 1)
+    real, imag = _laws.truncated_normal(-bound, bound)(jnp.asarray(w), jnp.zeros_like(w))
+    modulus = np.hypot(np.asarray(real, np.float64), np.asarray(imag, np.float64))
+    exact = np.sqrt(-np.log1p((w + 0.5) / 2**32 * math.expm1(-(bound**2))))
+    np.testing.assert_allclose(modulus[exact > 0.5], exact[exact > 0.5], rtol=1e-6)
+    np.testing.assert_allclose(modulus, exact, atol=2e-4)
+
+
 @pytest.mark.parametrize("name", ["normal", "truncated at 2", "truncated at 3"])
 def test_float64_is_exact_to_1e_13_and_agrees_with_float32(name):
     law, exact = SYMMETRIC[name]

@@ -50,7 +50,13 @@ def arrays(tree):
     return [bits(leaf) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
 
 
-SLOW = ("resnet", "linen with bfloat16 factories", "remat_transformer", "nnx_jitted")
+SLOW = (
+    "resnet",
+    "scan_transformer",
+    "linen with bfloat16 factories",
+    "remat_transformer",
+    "nnx_jitted",
+)
 
 
 @pytest.mark.parametrize("name", slow_but(CASES, [name for name in CASES if name not in SLOW]))

@@ -63,6 +63,11 @@ LAWS = {
     "vmapped, ours": lambda key, shape: jax.vmap(lambda k: jaxinit.he_normal(k, (4, 40)))(
         jax.random.split(key, 42)
     ),
+    "a draw chosen by platform": lambda key, shape: lax.platform_dependent(
+        key,
+        cpu=lambda key: jaxinit.normal(key, shape),
+        default=lambda key: jaxinit.he_normal(key, shape),
+    ),
     "branch": lambda key, shape: lax.cond(
         jax.random.uniform(key) > 0.5,
         lambda: jax.random.normal(key, shape),
