@@ -241,6 +241,20 @@ def golden(dtype):
     return hashes
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["he_normal", "normal"])
+def test_one_export_serves_every_platform(name, dtype):
+    """What is chosen by platform is chosen where the exported program runs."""
+
+    @jax.jit
+    def draw(data):
+        return getattr(jaxinit, name)(jax.random.wrap_key_data(data), (64, 96), dtype)
+
+    data = jax.random.key_data(KEY)
+    exported = jax.export.export(draw, platforms=("cpu", "cuda", "rocm", "tpu"))(data)
+    assert raw(exported.call(data)) == raw(draw(data))
+
+
 @pytest.mark.parametrize("dtype", slow_but([*DTYPES, *WIDE_DTYPES], QUICK_GOLDEN))
 def test_golden_values(dtype):
     kept = json.loads(GOLDEN.read_text())
