@@ -1,4 +1,6 @@
-"""What XLA makes of a draw for an H100, read without one: python -m benchmarks.cuda
+"""What XLA makes of a draw for an H100, read without one.
+
+    JAX_PLATFORMS=cpu python -m benchmarks.cuda [--compiling LAYERS]
 
 XLA compiles for a GPU that is only described, which takes the CUDA plugin of JAX and its assembler,
 but no GPU and no driver (``pip install -e ".[cuda]"``). Of each program this shows the kernels, the
@@ -9,9 +11,11 @@ comparisons and conversions go too) or for floats, or the memory. It is a predic
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxinit import initializers
+
+from .models import initial
 
 # The figures of an H100 SXM, as XLA has them of the device; of which the compiler here needs some.
 _H100 = """
@@ -70,15 +76,19 @@ class Program(NamedTuple):
     temporary_bytes: int
 
 
-def compiled(make: Callable[..., Any], *arguments: Any) -> Program:
+def lowered(make: Callable[..., Any], *arguments: Any) -> jax.stages.Lowered:
     """``jax.jit(make)`` for one H100, at abstract arguments."""
     topology = topologies.get_topology_desc("", "cuda", target_config=_H100, topology="1x1x1")
     sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), "d"), PartitionSpec())
     placed = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for x in arguments]
-    lowered = jax.jit(make, out_shardings=sharding, keep_unused=True).lower(*placed)
+    return jax.jit(make, out_shardings=sharding, keep_unused=True).lower(*placed)
+
+
+def compiled(make: Callable[..., Any], *arguments: Any) -> Program:
+    """What XLA makes of ``jax.jit(make)`` for it."""
     with tempfile.TemporaryDirectory() as folder:
         options = {"xla_dump_to": folder, "xla_dump_emitter_re": ".*"}
-        memory = lowered.compile(compiler_options=options).memory_analysis()
+        done = lowered(make, *arguments).compile(compiler_options=options)
         files = {path.name.split(".", 2)[-1]: path.read_text() for path in Path(folder).iterdir()}
     started = re.findall(
         r"(\S+) grid: \[(\d+), 1, 1\] threads: \[(\d+), 1, 1\]", files["thunk_sequence.txt"]
@@ -89,7 +99,7 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Program:
         if file.endswith(".ptx") and (found := re.search(r"\.visible \.entry (\w+)\(", text)):
             kernels[found[1]] = Kernel(found[1], text, threads[found[1]])
     hlo = next(text for name, text in files.items() if name.endswith("gpu_after_optimizations.txt"))
-    return Program(kernels, hlo, memory.temp_size_in_bytes)
+    return Program(kernels, hlo, done.memory_analysis().temp_size_in_bytes)
 
 
 def heaviest(program: Program) -> Kernel:
@@ -141,14 +151,27 @@ def clocks(count: Counter[str], elements: int, nbytes: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """The table: jaxinit's draws beside those of jax.nn.initializers, 2^30 elements."""
+def compiling(layers: int) -> None:
+    """Seconds to compile a user's own jit(model.init), in turns."""
+    for name, source in (("jax", jax.nn.initializers), ("jaxinit", initializers)) * 2:
+        init, (_, tokens) = initial("linen", layers, source)
+        made = lowered(
+            lambda key, init=init, tokens=tokens: init(jax.random.wrap_key_data(key), tokens),
+            jax.ShapeDtypeStruct((2,), "uint32"),
+        )
+        start = time.perf_counter()
+        made.compile()
+        print(f"{layers} layers, {name}: {time.perf_counter() - start:.1f} s")
+
+
+def table() -> None:
+    """Jaxinit's draws beside those of jax.nn.initializers, 2^30 elements."""
     shape = (2**15, 2**15)
-    table = Table(title=f"Compiled for an H100, jax {jax.__version__}, nothing run")
+    shown = Table(title=f"Compiled for an H100, jax {jax.__version__}, nothing run")
     for head in ("scheme", "", "kernels", "temporaries, KiB", "instructions", "bound by"):
-        table.add_column(head)
+        shown.add_column(head)
     for head in ("G elements/s at most", "of the bytes' bound", "x jax"):
-        table.add_column(head, justify="right")
+        shown.add_column(head, justify="right")
     for scheme in ("he_uniform", "he_normal", "normal"):
         for dtype in ("float32", "bfloat16"):
             slowest: dict[str, float] = {}
@@ -160,7 +183,7 @@ def main() -> None:
                 need = clocks(count, elements, elements * np.dtype(dtype).itemsize)
                 bound = max(need, key=need.__getitem__)
                 slowest[name] = need[bound]
-                table.add_row(
+                shown.add_row(
                     f"{scheme} {dtype}" if name == "jax" else "",
                     name,
                     str(len(program.kernels)),
@@ -171,8 +194,15 @@ def main() -> None:
                     f"{need['bytes'] / need[bound]:.2f}",
                     f"{slowest['jax'] / need[bound]:.2f}",
                 )
-    Console(width=140).print(table)
+    Console(width=140).print(shown)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cuda",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--compiling", type=int, metavar="LAYERS", help="time the compiler instead")
+    asked = parser.parse_args()
+    compiling(asked.compiling) if asked.compiling else table()
