@@ -11,7 +11,6 @@ from .matrices import WAYS
 
 COMPILED = ("jaxinit", "jax", "fill")  # contenders whose programs XLA accounts for
 EFFORTS = ("quick", "default", "full")
-BRISK = ("jaxinit", "jax", "numpy", "torch", "fill")  # who competes at the default's largest size
 
 # Kernels as their models have them, the input axis first.
 MODELS = {
@@ -46,6 +45,12 @@ def _largest() -> int:
     return min(30, (memory // 36).bit_length() - 1)  # output and temporaries, bytes an element: 18
 
 
+def _slow(array: Array) -> tuple[str, ...]:
+    """Who takes too long for the default's largest size."""
+    keyed = ("jax, rbg", "jax, unsafe_rbg", "keras")
+    return (*keyed, "torch") if array.family == "truncated_normal" else keyed
+
+
 def arrays(effort: str) -> Iterator[Case]:
     """By size, by law and dtype, by model."""
     powers = {
@@ -58,11 +63,9 @@ def arrays(effort: str) -> Iterator[Case]:
         for dtype in both:
             for power in powers:
                 array = Array(scheme, _two(power), dtype, f"2^{power}")
-                large = effort == "default" and power > 24
-                found = tuple(c for c in (BRISK if large else CONTENDERS) if takes_part(c, array))
-                if large and array.family == "truncated_normal":  # torch's takes five seconds
-                    found = tuple(c for c in found if c != "torch")
-                yield Case("sizes", array, found)
+                slow = _slow(array) if effort == "default" and power > 24 else ()
+                found = (c for c in CONTENDERS if takes_part(c, array) and c not in slow)
+                yield Case("sizes", array, tuple(found))
     laws = ["uniform", "normal", "truncated_normal", *(SCHEMES if effort == "full" else ())]
     power = 16 if effort == "quick" else 22
     for scheme in laws:

@@ -12,6 +12,7 @@ comparisons and conversions go too) or for floats, or the memory. It is a predic
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import subprocess
 import tempfile
@@ -63,7 +64,6 @@ _UNITS = {  # what is not named here goes to the unit for integers
 class Kernel(NamedTuple):
     """One kernel of a program, and how many threads it is started with."""
 
-    name: str
     ptx: str
     threads: int
 
@@ -76,10 +76,15 @@ class Program(NamedTuple):
     temporary_bytes: int
 
 
+@functools.cache
+def _on_h100() -> NamedSharding:
+    topology = topologies.get_topology_desc("", "cuda", target_config=_H100, topology="1x1x1")
+    return NamedSharding(Mesh(np.array(topology.devices[:1]), "d"), PartitionSpec())
+
+
 def lowered(make: Callable[..., Any], *arguments: Any) -> jax.stages.Lowered:
     """``jax.jit(make)`` for one H100, at abstract arguments."""
-    topology = topologies.get_topology_desc("", "cuda", target_config=_H100, topology="1x1x1")
-    sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), "d"), PartitionSpec())
+    sharding = _on_h100()
     placed = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for x in arguments]
     return jax.jit(make, out_shardings=sharding, keep_unused=True).lower(*placed)
 
@@ -97,7 +102,7 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Program:
     kernels = {}
     for file, text in files.items():
         if file.endswith(".ptx") and (found := re.search(r"\.visible \.entry (\w+)\(", text)):
-            kernels[found[1]] = Kernel(found[1], text, threads[found[1]])
+            kernels[found[1]] = Kernel(text, threads[found[1]])
     hlo = next(text for name, text in files.items() if name.endswith("gpu_after_optimizations.txt"))
     return Program(kernels, hlo, done.memory_analysis().temp_size_in_bytes)
 

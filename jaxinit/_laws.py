@@ -74,9 +74,13 @@ def _evaluate(polynomial: Polynomial, x: Array, width: _Width, guard: Guard) -> 
 
 def _signed_parts(w: Array) -> tuple[Array, Array]:
     """(|u|, sign bit in place) of u = (2 int(w) + 1)/2^B; odd under w -> ~w."""
+    return _magnitude(_fold(w), _width(w)), _sign(w)
+
+
+def _sign(w: Array) -> Array:
+    """The sign bit of a word, in its place."""
     width = _width(w)
-    sign = w & width.uint(1 << (width.bits - 1))
-    return _magnitude(_fold(w), width), sign
+    return w & width.uint(1 << (width.bits - 1))
 
 
 def _fold(w: Array) -> Array:
@@ -88,9 +92,16 @@ def _fold(w: Array) -> Array:
 
 def _magnitude(m: Array, width: _Width) -> Array:
     """(m + 1/2)/2^(B-1), for m of B - 1 bits."""
-    return (lax.convert_element_type(m, width.float) + width.float(0.5)) * width.float(
-        2.0 ** (1 - width.bits)
-    )
+    return _plus_half(m, width) * width.float(2.0 ** (1 - width.bits))
+
+
+def _plus_half(m: Array, width: _Width) -> Array:
+    return lax.convert_element_type(m, width.float) + width.float(0.5)
+
+
+def _mirrored(m: Array, width: _Width) -> Array:
+    """2^(B-1) - 1 - m: where m stands for |u|, this stands for 1 - |u|, exact in the tail."""
+    return m ^ width.int(2 ** (width.bits - 1) - 1)
 
 
 def _with_sign(x: Array, sign: Array) -> Array:
@@ -132,9 +143,7 @@ def _quantile_ratio(
 def uniform(w: Array) -> Array:
     """Uniform on [0, 1]: (w + 1/2)/2^B, w unsigned; mean 1/2, variance 1/12."""
     width = _width(w)
-    return (lax.convert_element_type(w, width.float) + width.float(0.5)) * width.float(
-        2.0**-width.bits
-    )
+    return _plus_half(w, width) * width.float(2.0**-width.bits)
 
 
 def symmetric_uniform(w: Array) -> Array:
@@ -150,15 +159,12 @@ def normal(w: Array) -> Array:
 def _normal_parts(w: Array) -> tuple[Array, Array]:
     """The normal's magnitude and its sign bit in place."""
     width, guard = _width(w), guard_of(w)
-    half, number = width.bits - 1, width.float
-    m = _fold(w)
-    # u and 1 - |u|, which is exact in the tail, in units of 2^(1-B), which cost nothing.
-    u = lax.convert_element_type(m, number) + number(0.5)
-    rest = lax.convert_element_type(m ^ width.int(2**half - 1), number) + number(0.5)
-    y = rest * (number(1) + u * number(2.0**-half))
-    level = _minus_log(y, width, guard, power=half)
-    ratio = _quantile_ratio(level, width, guard, unit=2.0**-half)
-    return u * ratio, w & width.uint(1 << half)
+    power, m = width.bits - 1, _fold(w)
+    # |u| and 1 - |u| in units of 2^(1-B), which cost nothing.
+    u, rest = _plus_half(m, width), _plus_half(_mirrored(m, width), width)
+    y = rest * (width.float(1) + u * width.float(2.0**-power))
+    level = _minus_log(y, width, guard, power=power)
+    return u * _quantile_ratio(level, width, guard, unit=2.0**-power), _sign(w)
 
 
 def _truncated_at_two(w: Array) -> Array:
@@ -176,13 +182,13 @@ def _truncated_symmetric(w: Array, bound: float) -> Array:
     if bound == 2 and width is _SINGLE:
         return _truncated_at_two(w)
     mass, outside = math.erf(bound / math.sqrt(2)), math.erfc(bound / math.sqrt(2))
-    m, sign = _fold(w), w & width.uint(1 << (width.bits - 1))
+    m = _fold(w)
     u = _magnitude(m, width) * width.float(mass)
-    inner = _magnitude(m ^ width.int(2 ** (width.bits - 1) - 1), width)
+    inner = _magnitude(_mirrored(m, width), width)
     rest = guard(inner * width.float(mass)) + width.float(outside)  # 1 - mass |u|
     level = _minus_log(rest * (width.float(1) + guard(u)), width, guard)
     x = u * _quantile_ratio(level, width, guard)
-    return _with_sign(lax.min(x, width.float(bound)), sign)
+    return _with_sign(lax.min(x, width.float(bound)), _sign(w))
 
 
 def _upper(x: float) -> float:
@@ -235,7 +241,7 @@ def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
     rest = lax.bitcast_convert_type(
         (shifted & width.uint((1 << (bits - 2)) - 1)) - width.uint(1 << (bits - 3)), width.int
     )
-    angle = (lax.convert_element_type(rest, number) + number(0.5)) * number(math.tau * 2.0**-bits)
+    angle = _plus_half(rest, width) * number(math.tau * 2.0**-bits)
     square = guard(angle * angle)
     sine = guard(angle) * _evaluate(width.sine, square, width, guard)
     cosine = _evaluate(width.cosine, square, width, guard)

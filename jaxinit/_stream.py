@@ -42,6 +42,7 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
             x0 = x0 + x1
             x1 = (x1 << np.uint32(distance)) | (x1 >> np.uint32(32 - distance))
             x1 = x1 ^ x0
+        # Two sums: one of the key alone would be a scalar, which XLA gives a GPU kernel of its own.
         x0 = x0 + schedule[(group + 1) % 3]
         x1 = x1 + schedule[(group + 2) % 3] + np.uint32(group + 1)
     return x0, x1

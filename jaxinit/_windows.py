@@ -205,8 +205,7 @@ def _bodies(value: Value, place: Place) -> tuple[tuple[Program, ...], Place]:
         if draw := internals.named_kernel(op.primitive, op.params, jaxinit_draw.__name__):
             return (_program(draw, place.platform),), place._replace(drawing=True)
         branch = internals.branch_for(op.primitive, op.params, place.platform)
-        platform = place.platform if place.drawing else None
-        return (() if branch is None else (_program(branch, platform),)), place
+        return (() if branch is None else (_program(branch),)), place
     part, i = op.part, op.outputs.index(value)
     if part.control.tests is not None or any(k in part.control.carried for k in part.kept_outputs):
         return (), place
@@ -214,7 +213,7 @@ def _bodies(value: Value, place: Place) -> tuple[tuple[Program, ...], Place]:
 
 
 @lru_cache(maxsize=256)
-def _program(jaxpr: ClosedJaxpr, platform: str | None) -> Program:
+def _program(jaxpr: ClosedJaxpr, platform: str | None = None) -> Program:
     return Builder(platform=platform).program(jaxpr)
 
 

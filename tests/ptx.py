@@ -69,8 +69,10 @@ def _permute(x, y, chosen):
     return total
 
 
-_INTEGER = {"add": operator.add, "sub": operator.sub, "mul.lo": operator.mul, "neg": operator.neg}
-_INTEGER["mad.lo"] = lambda x, y, z: x * y + z
+_INTEGER = {
+    "add": operator.add, "sub": operator.sub, "mul.lo": operator.mul, "neg": operator.neg,
+    "mad.lo": lambda x, y, z: x * y + z,
+}  # fmt: skip
 _LOGIC = {"and": operator.and_, "or": operator.or_, "xor": operator.xor, "not": operator.invert}
 _FLOAT = {
     "add.rn": operator.add, "sub.rn": operator.sub, "mul.rn": operator.mul, "neg": operator.neg,
@@ -176,10 +178,9 @@ class Threads:
             buffer, places = self.places(target, dtype().itemsize, k)
             held = self.registers.get(source)
             held = self.read(source, dtype) if held is None else np.ascontiguousarray(held)
+            raw = held.view(np.uint8).reshape(self.count, -1)
+            self.memory[buffer][places] = raw[:, : dtype().itemsize]
             self.written.add(buffer)
-            self.memory[buffer][places] = held.view(np.uint8).reshape(self.count, -1)[
-                :, : dtype().itemsize
-            ]
 
 
 def _listed(token):
@@ -246,7 +247,8 @@ def execute(program, *arguments):
         else:
             assert opcode == "fusion", opcode
             kinds = re.findall(r"\w+\[[\d,]*\]", kind)
-            made = [np.full(_bytes(k), 0xA5, np.uint8) for k in kinds]
+            shapes = map(_shaped, kinds)
+            made = [np.full(math.prod(n) * t.itemsize, 0xA5, np.uint8) for t, n in shapes]
             inputs = [x.reshape(-1).view(np.uint8) for x in operands]
             first = name.partition(".")[0]  # fusions that are alike share a kernel
             kernel = program.kernels.get(name.replace(".", "_")) or program.kernels[first]
@@ -259,12 +261,12 @@ def execute(program, *arguments):
 
 
 def _as(x, kind):
-    """The bytes of x as HLO's type, ``f32[2,3]``."""
-    shape = [int(n) for n in re.search(r"\[([\d,]*)\]", kind)[1].split(",") if n]
-    return x.reshape(-1).view(HLO_TYPES[kind.partition("[")[0]]).reshape(shape)
+    """The bytes of x as HLO's type."""
+    dtype, shape = _shaped(kind)
+    return x.reshape(-1).view(dtype).reshape(shape)
 
 
-def _bytes(kind):
-    return math.prod(int(n) for n in re.search(r"\[([\d,]*)\]", kind)[1].split(",") if n) * (
-        np.dtype(HLO_TYPES[kind.partition("[")[0]]).itemsize
-    )
+def _shaped(kind):
+    """HLO's ``f32[2,3]`` as (dtype, shape)."""
+    name, sizes = re.match(r"(\w+)\[([\d,]*)\]", kind).groups()
+    return np.dtype(HLO_TYPES[name]), [int(n) for n in sizes.split(",") if n]

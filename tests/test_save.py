@@ -15,6 +15,7 @@ import orbax.checkpoint.experimental.v1 as ocp1
 import pytest
 from kill_saves import tree_hash
 from safetensors import deserialize, safe_open
+from table import slow_but
 
 import jaxinit
 from jaxinit import _formats, _pieces, _save
@@ -355,14 +356,8 @@ def test_a_disk_that_fills_loses_nothing(format, tmp_path):
     assert READERS[format](tmp_path / "m", planned) == expected(planned)
 
 
-@pytest.mark.parametrize(
-    ("format", "moments"),
-    [
-        ("safetensors", 2),
-        *(pytest.param(f, n, marks=pytest.mark.slow) for f, n in (("orbax", 2), ("orbax", 20))),
-        pytest.param("safetensors", 20, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("format", slow_but(READERS, ["safetensors"]))
+@pytest.mark.parametrize("moments", slow_but([2, 20], [2]))
 def test_killed_at_random_moments(format, moments, tmp_path):
     """Each kill is followed by a save to the end, which gives the same bytes."""
     command = [sys.executable, str(HERE / "kill_saves.py"), str(tmp_path), format, str(moments)]
