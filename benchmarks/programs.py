@@ -152,7 +152,7 @@ def _compile_seconds() -> list[float]:
 
 def _first_leaf() -> list[float]:
     """Is given the moment when the first leaf that is made alone is there."""
-    from jaxinit._make import Maker
+    from jaxinit._make.compile import Maker
 
     leaf, found = Maker.leaf, []
 

@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import initializers, layouts
-from ._fans import Fans, Layout, fans
 from ._functions import (
     bits,
     blocks,
@@ -33,22 +32,23 @@ from ._functions import (
     zer_o,
     zeros,
 )
+from ._schemes.fans import Fans, Layout, fans
 from .initializers import Initializer
 
 if TYPE_CHECKING:
     from . import linen, nnx, recipes
-    from ._activations import gain
-    from ._audit import audit
-    from ._autoinit import Advice, Choice, autoinit
-    from ._calibrate import calibrate
-    from ._choose import Recommendation, for_activation, recommend
-    from ._infer import Inferred, infer
-    from ._meanfield import MeanField, mean_field
-    from ._plan import Plan, materialize, plan
-    from ._records import Parameter
-    from ._report import Finding, Report
-    from ._signal import propagate
-    from ._tree import tree_init
+    from ._check.audit import audit
+    from ._check.calibrate import calibrate
+    from ._check.propagate import propagate
+    from ._check.report import Finding, Report
+    from ._choose.activations import gain
+    from ._choose.mean_field import MeanField, mean_field
+    from ._choose.recommend import Recommendation, for_activation, recommend
+    from ._infer.autoinit import Advice, Choice, autoinit
+    from ._infer.infer import Inferred, infer
+    from ._infer.parameter import Parameter
+    from ._make.plan import Plan, materialize, plan
+    from ._make.tree_init import tree_init
 
 __version__ = "0.1.0"
 
@@ -114,27 +114,27 @@ __all__ = [
 
 # Loaded on first use: together they would be a tenth of the import of JAX.
 _ROOMS = {
-    "Advice": "_autoinit",
-    "Choice": "_autoinit",
-    "Finding": "_report",
-    "Inferred": "_infer",
-    "MeanField": "_meanfield",
-    "Parameter": "_records",
-    "Plan": "_plan",
-    "Recommendation": "_choose",
-    "Report": "_report",
-    "audit": "_audit",
-    "autoinit": "_autoinit",
-    "calibrate": "_calibrate",
-    "for_activation": "_choose",
-    "gain": "_activations",
-    "infer": "_infer",
-    "materialize": "_plan",
-    "mean_field": "_meanfield",
-    "plan": "_plan",
-    "propagate": "_signal",
-    "recommend": "_choose",
-    "tree_init": "_tree",
+    "Advice": "_infer.autoinit",
+    "Choice": "_infer.autoinit",
+    "Finding": "_check.report",
+    "Inferred": "_infer.infer",
+    "MeanField": "_choose.mean_field",
+    "Parameter": "_infer.parameter",
+    "Plan": "_make.plan",
+    "Recommendation": "_choose.recommend",
+    "Report": "_check.report",
+    "audit": "_check.audit",
+    "autoinit": "_infer.autoinit",
+    "calibrate": "_check.calibrate",
+    "for_activation": "_choose.recommend",
+    "gain": "_choose.activations",
+    "infer": "_infer.infer",
+    "materialize": "_make.plan",
+    "mean_field": "_choose.mean_field",
+    "plan": "_make.plan",
+    "propagate": "_check.propagate",
+    "recommend": "_choose.recommend",
+    "tree_init": "_make.tree_init",
 }
 
 

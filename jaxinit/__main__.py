@@ -10,10 +10,10 @@ from rich.panel import Panel
 from rich.text import Text
 
 from . import _command
-from ._audit import audit
-from ._choose import recommend
-from ._formats import FORMATS
-from ._schemes import DISTRIBUTIONS, MODES
+from ._check.audit import audit
+from ._choose.recommend import recommend
+from ._make.formats import FORMATS
+from ._schemes.base import DISTRIBUTIONS, MODES
 
 
 def _recommend(arguments: argparse.Namespace) -> None:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from . import _show
-from ._plan import Plan, plan
-from ._stream import is_typed_key
+from . import _text
+from ._make.plan import Plan, plan
+from ._random.stream import is_typed_key
 
 Tree = Any
 
@@ -40,7 +40,7 @@ def init(
     if dry_run or not out:
         return
     planned.save(out, format, progress=True)
-    print(f"{out}: {format}, {len(planned.leaves)} leaves, {_show.size(planned.nbytes)}")
+    print(f"{out}: {format}, {len(planned.leaves)} leaves, {_text.size(planned.nbytes)}")
 
 
 def _called(factory: str) -> Sequence[Any]:
@@ -106,7 +106,7 @@ def _devices(planned: Plan, text: str) -> str:
     """How many bytes each device of a mesh would hold."""
     held = planned.memory(_spread(_mesh(text)))
     least, most = min(held.values()), max(held.values())
-    share = _show.size(most) if least == most else f"{_show.size(least)} to {_show.size(most)}"
+    share = _text.size(most) if least == most else f"{_text.size(least)} to {_text.size(most)}"
     return f"on {len(held)} devices ({text}): {share} each"
 
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import jax
 
-from . import _draw, initializers
-from ._blocks import Init
-from ._draw import OutSharding
-from ._fans import Axes, Layout
-from ._schemes import DType, check_shape, check_sharding
-from ._stream import check_key
+from . import initializers
+from ._random import draw
+from ._random.draw import OutSharding
+from ._random.stream import check_key
+from ._schemes.base import DType, check_shape, check_sharding
+from ._schemes.blocks import Init
+from ._schemes.fans import Axes, Layout
 
 
 def bits(key: jax.Array, shape: Sequence[int], out_sharding: OutSharding = None) -> jax.Array:
@@ -44,7 +45,7 @@ def bits(key: jax.Array, shape: Sequence[int], out_sharding: OutSharding = None)
     checked = check_shape("bits", shape)
     check_key("bits", key)
     check_sharding("bits", checked, out_sharding)
-    return _draw.bits(key, checked, out_sharding)
+    return draw.bits(key, checked, out_sharding)
 
 
 def zeros(

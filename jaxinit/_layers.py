@@ -15,12 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from . import _functions, _laws, initializers
-from ._activations import Activation, resolve
-from ._blocks import Blocks, Init
-from ._choose import recommend
-from ._fans import Layout
-from ._schemes import Initializer, Scaled
+from . import _functions, initializers
+from ._choose.activations import Activation, resolve
+from ._choose.recommend import recommend
+from ._random import laws
+from ._schemes.base import Initializer, Scaled
+from ._schemes.blocks import Blocks, Init
+from ._schemes.fans import Layout
 
 Kind = Literal["kernel", "transposed", "projection", "output", "cell", "recurrent", "embedding"]
 
@@ -40,7 +41,7 @@ _ORTHOGONAL = initializers.orthogonal()
 _TORCH = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _TORCH_OUT = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 _FLAX_EMBEDDING = initializers.variance_scaling(1.0, "fan_in", "normal")
-_KERAS_EMBEDDING = Scaled(_laws.SYMMETRIC_UNIFORM, 0.05, call="uniform(-0.05, 0.05)")
+_KERAS_EMBEDDING = Scaled(laws.SYMMETRIC_UNIFORM, 0.05, call="uniform(-0.05, 0.05)")
 
 # A kind that is not listed takes the law of "kernel".
 DEFAULTS: Mapping[str, Mapping[str, Laws]] = {

@@ -21,14 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _config, _laws
-from ._blocks import Blocks, Init, blocks, repeated
-from ._combinators import clipped, masked, scaled, shifted
-from ._dynamics import chrono, hippo, mamba_a_log, mamba_dt_bias
-from ._fans import Axes, Layout
-from ._matrices import dirac, hadamard, identity, sparse, zer_o
-from ._orthogonal import delta_orthogonal, orthogonal
-from ._schemes import (
+from ._random import laws
+from ._schemes import config
+from ._schemes.base import (
     DISTRIBUTIONS,
     MODES,
     Constant,
@@ -41,6 +36,12 @@ from ._schemes import (
     dtype_name,
     refuse_key,
 )
+from ._schemes.blocks import Blocks, Init, blocks, repeated
+from ._schemes.combinators import clipped, masked, scaled, shifted
+from ._schemes.fans import Axes, Layout
+from ._schemes.orthogonal import delta_orthogonal, orthogonal
+from ._schemes.structured import dirac, hadamard, identity, sparse, zer_o
+from ._schemes.time_scales import chrono, hippo, mamba_a_log, mamba_dt_bias
 
 __all__ = [
     "Initializer",
@@ -104,7 +105,7 @@ def get(identifier: str | Mapping[str, Any] | Init) -> Init:
       variance_scaling(1.0, 'fan_in', 'truncated_normal')
     """
     factories = {name: globals()[name] for name in __all__ if name not in ("get", "Initializer")}
-    return _config.build(identifier, {**factories, "Layout": Layout, "array": _array})
+    return config.build(identifier, {**factories, "Layout": Layout, "array": _array})
 
 
 def _array(value: Any, dtype: str) -> np.ndarray:
@@ -167,7 +168,7 @@ def uniform(scale: float = 1e-2, dtype: DType = None) -> Initializer:
     """
     checked = check_positive("uniform", "scale", scale)
     call = as_call("uniform", scale=(checked, 1e-2), dtype=(dtype, None))
-    return Scaled(_laws.UNIFORM, checked, call=call, dtype=dtype_name("uniform", dtype))
+    return Scaled(laws.UNIFORM, checked, call=call, dtype=dtype_name("uniform", dtype))
 
 
 def normal(stddev: float = 1e-2, dtype: DType = None) -> Initializer:
@@ -191,7 +192,7 @@ def normal(stddev: float = 1e-2, dtype: DType = None) -> Initializer:
     """
     checked = check_positive("normal", "stddev", stddev)
     call = as_call("normal", stddev=(checked, 1e-2), dtype=(dtype, None))
-    return Scaled(_laws.NORMAL, checked, call=call, dtype=dtype_name("normal", dtype))
+    return Scaled(laws.NORMAL, checked, call=call, dtype=dtype_name("normal", dtype))
 
 
 def truncated_normal(
@@ -233,7 +234,7 @@ def truncated_normal(
         lower=(low, -2.0),
         upper=(high, 2.0),
     )
-    law = _laws.truncated_normal(low, high)
+    law = laws.truncated_normal(low, high)
     return Scaled(law, checked, call=call, dtype=dtype_name(name, dtype))
 
 

@@ -18,7 +18,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._fans import Layout, check_count
+from ._schemes.fans import Layout, check_count
 
 __all__ = [
     "attention",

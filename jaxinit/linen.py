@@ -27,9 +27,7 @@ import jax
 from flax.linen.recurrent import DenseParams
 
 from . import layouts
-from ._activations import Activation
-from ._blocks import Init
-from ._fans import Layout
+from ._choose.activations import Activation
 from ._layers import (
     Kind,
     Options,
@@ -40,6 +38,8 @@ from ._layers import (
     labelled,
     projection_layout,
 )
+from ._schemes.blocks import Init
+from ._schemes.fans import Layout
 
 __all__ = [
     "Conv",

@@ -17,9 +17,7 @@ import jax
 from flax import nnx
 
 from . import layouts
-from ._activations import Activation
-from ._blocks import Init
-from ._fans import Layout
+from ._choose.activations import Activation
 from ._layers import (
     Kind,
     Options,
@@ -31,7 +29,9 @@ from ._layers import (
     labelled,
     projection_layout,
 )
-from ._schemes import VarianceScaling
+from ._schemes.base import VarianceScaling
+from ._schemes.blocks import Init
+from ._schemes.fans import Layout
 
 __all__ = [
     "Conv",

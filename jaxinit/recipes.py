@@ -15,10 +15,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._blocks import Init
-from ._fans import check_count
-from ._schemes import Initializer, check_positive
-from ._stream import check_key, fold_in
+from ._random.stream import check_key, fold_in
+from ._schemes.base import Initializer, check_positive
+from ._schemes.blocks import Init
+from ._schemes.fans import check_count
 from .initializers import (
     blocks,
     constant,

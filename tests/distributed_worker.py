@@ -22,9 +22,9 @@ from jax.experimental import multihost_utils  # noqa: E402
 from jax.sharding import AxisType, NamedSharding, PartitionSpec  # noqa: E402
 
 import jaxinit  # noqa: E402
-from jaxinit import _pieces, _save  # noqa: E402
+from jaxinit._make import chunks, save  # noqa: E402
 
-_pieces.PIECE_BYTES, _save._BATCH_BYTES = 1000, 3000
+chunks.PIECE_BYTES, save._BATCH_BYTES = 1000, 3000
 mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)
 
 

@@ -16,7 +16,8 @@ import time
 import jax
 
 import jaxinit
-from jaxinit import _pieces, _save
+from jaxinit._make import chunks
+from jaxinit._make import save as saving
 
 
 def tree_hash(folder):
@@ -29,7 +30,7 @@ def tree_hash(folder):
 
 
 def save(path, format):
-    _pieces.PIECE_BYTES = _save._BATCH_BYTES = 2**15
+    chunks.PIECE_BYTES = saving._BATCH_BYTES = 2**15
 
     def init(key):
         large = jaxinit.he_normal(key, (1024, 512))

@@ -11,7 +11,7 @@ import math
 import ml_dtypes
 import numpy as np
 
-from jaxinit import _coefficients as c
+from jaxinit._random import coefficients as c
 
 TAGS = (0x6A617869, 0x6A61786A)
 FLOATS = {32: np.float32, 64: np.float64}

@@ -13,7 +13,7 @@ from flax import nnx
 from scipy import integrate, special, stats
 
 from jaxinit import gain
-from jaxinit._activations import _BY_NAME
+from jaxinit._choose.activations import _BY_NAME
 
 # E[phi^2] and E[phi'^2], z ~ N(0, 1), to four digits
 MEAN_FIELD = {

@@ -17,7 +17,7 @@ from safetensors.flax import save_file
 import jaxinit
 from jaxinit import audit, autoinit, initializers
 from jaxinit.__main__ import main
-from jaxinit._leaf import look
+from jaxinit._check.leaf_statistics import look
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 8, 8, 16))

@@ -15,7 +15,7 @@ from table import raw
 
 import jaxinit
 from jaxinit import autoinit, initializers
-from jaxinit._infer import leaves
+from jaxinit._program.trees import arrays
 
 KEY = jax.random.key(7)
 
@@ -48,7 +48,7 @@ def test_every_model_is_drawn_as_explained(name):
     advice = autoinit.explain(model.apply, values, *model.inputs)
     params = autoinit(KEY, model.apply, values, *model.inputs, default=jaxinit.ones)
     assert jax.tree.structure(params) == jax.tree.structure(values)
-    for (path, leaf), (_, given) in zip(leaves(params), leaves(values), strict=True):
+    for (path, leaf), (_, given) in zip(arrays(params), arrays(values), strict=True):
         assert (leaf.shape, leaf.dtype) == (given.shape, given.dtype)
         stddev = advice[path].stddev
         if stddev and leaf.size >= 64:
@@ -266,7 +266,7 @@ def test_a_default_makes_what_is_not_recognised():
 def test_recurrent_kernels_are_orthogonal_gate_by_gate(name, path, gates):
     model = zoo_models.KINDS[name]()
     values = jax.tree.map(_small, model.params)
-    params = dict(leaves(autoinit(KEY, model.apply, values, *model.inputs, default=jaxinit.ones)))
+    params = dict(arrays(autoinit(KEY, model.apply, values, *model.inputs, default=jaxinit.ones)))
     for gate in np.split(np.asarray(params[path]), gates, axis=1):
         np.testing.assert_allclose(gate.T @ gate, np.eye(gate.shape[1]), atol=1e-5)
     assert "carried" not in chosen(name, path, rule="forward").reason
@@ -279,7 +279,7 @@ def test_recurrent_windows_and_branches_are_not_taken_for_states():
     shapes = jax.eval_shape(cell.init, KEY, x)
     path = "params/cell/hh/kernel"
     choice = autoinit.explain(cell.apply, shapes, x)[path]
-    drawn = dict(leaves(autoinit(KEY, cell.apply, shapes, x)))[path]
+    drawn = dict(arrays(autoinit(KEY, cell.apply, shapes, x)))[path]
     assert drawn.std() == pytest.approx(choice.stddev, rel=0.1)
 
     def scanned(params, x):

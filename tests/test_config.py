@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from table import CHANGED, COMBINED, DYNAMICS, EXACT, ORTHOGONAL, ROWS
 
-from jaxinit import Layout, _config, initializers
+from jaxinit import Layout, initializers
+from jaxinit._schemes import config
 
 KEY = jax.random.key(8)
 HE = initializers.he_normal()
@@ -35,7 +36,7 @@ def test_round_trip_through_json(init):
 
 
 def test_positional_options_are_those_of_the_factories():
-    for name, given in _config.POSITIONAL.items():
+    for name, given in config.POSITIONAL.items():
         if name != "array":
             parameters = inspect.signature(getattr(initializers, name)).parameters
             assert tuple(parameters)[: len(given)] == given

@@ -13,7 +13,8 @@ import pytest
 from table import raw
 from test_laws import COMPLEX_LAWS, EDGES, REAL_LAWS, some_words
 
-from jaxinit import _draw, _laws, initializers
+from jaxinit import initializers
+from jaxinit._random import draw, laws
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason="pip install -e '.[cuda]'")
 from benchmarks import cuda
@@ -72,14 +73,14 @@ def test_a_law_has_the_bits_of_the_cpu_at_the_edges_too(name):
 
 def test_a_draw_whose_scale_is_an_argument():
     """As it is called eagerly, where no compiler knows the scale."""
-    spec = _draw._Spec(_laws.truncated_normal(-2.0, 2.0), (64, 96), np.dtype("float32"), None)
+    spec = draw._Spec(laws.truncated_normal(-2.0, 2.0), (64, 96), np.dtype("float32"), None)
     scale = np.float32(0.3)
     structs = [jax.ShapeDtypeStruct((), d) for d in ("uint32", "uint32", "float32")]
     program = cuda.compiled(
-        lambda first, second, scale: _draw.jaxinit_draw(((first, second),), scale, spec), *structs
+        lambda first, second, scale: draw.jaxinit_draw(((first, second),), scale, spec), *structs
     )
     made = ptx.execute(program, *KEY, scale)
-    expected = _draw.jaxinit_draw((tuple(map(jnp.asarray, KEY)),), jnp.asarray(scale), spec)
+    expected = draw.jaxinit_draw((tuple(map(jnp.asarray, KEY)),), jnp.asarray(scale), spec)
     np.testing.assert_array_equal(made, expected)
 
 

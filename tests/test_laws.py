@@ -10,12 +10,12 @@ import oracle
 import pytest
 from scipy import special, stats
 
-from jaxinit import _laws
+from jaxinit._random import laws
 
 CHUNK = 2**24
 STRIDE = 4099  # prime, so that the words of a stride end in everything
-TWO = _laws.truncated_normal(-2.0, 2.0)
-THREE = _laws.truncated_normal(-3.0, 3.0)
+TWO = laws.truncated_normal(-2.0, 2.0)
+THREE = laws.truncated_normal(-3.0, 3.0)
 EDGES = np.array([0, 1, 2, 2**31 - 2, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1])
 
 
@@ -32,8 +32,8 @@ def exact_symmetric(u, bound):
 
 
 SYMMETRIC = {
-    "symmetric_uniform": (_laws.SYMMETRIC_UNIFORM, lambda u: u),
-    "normal": (_laws.NORMAL, lambda u: exact_symmetric(u, math.inf)),
+    "symmetric_uniform": (laws.SYMMETRIC_UNIFORM, lambda u: u),
+    "normal": (laws.NORMAL, lambda u: exact_symmetric(u, math.inf)),
     "truncated at 2": (TWO, lambda u: exact_symmetric(u, 2.0)),
     "truncated at 3": (THREE, lambda u: exact_symmetric(u, 3.0)),
 }
@@ -96,14 +96,14 @@ def test_accuracy_at_the_edges():
 
 
 def test_the_accuracy_check_has_power():
-    wrong = _laws.Law("wrong", lambda w: _laws.normal(w) * np.float32(1.000002), None, 7.0)
+    wrong = laws.Law("wrong", lambda w: laws.normal(w) * np.float32(1.000002), None, 7.0)
     with pytest.raises(AssertionError):
         check_law(wrong, SYMMETRIC["normal"][1], exhaustive=False)
 
 
 def test_uniform_endpoints_and_grid():
     w = EDGES.astype(np.uint32)
-    value = np.asarray(_laws.UNIFORM(jnp.asarray(w))[0], np.float64)
+    value = np.asarray(laws.UNIFORM(jnp.asarray(w))[0], np.float64)
     np.testing.assert_allclose(value, (w + 0.5) / 2**32, rtol=1e-7)
     assert value[0] == 2.0**-33
     assert value[-1] == 1.0
@@ -114,7 +114,7 @@ BOUNDS = [(5, 7), (-7, -5), (-1, 3), (0, 1), (-1, 8), (2, math.inf), (-math.inf,
 
 @pytest.mark.parametrize(("lower", "upper"), BOUNDS)
 def test_any_bounds_are_right_in_the_tail(lower, upper):
-    law = _laws.truncated_normal(float(lower), float(upper))
+    law = laws.truncated_normal(float(lower), float(upper))
     signed = np.linspace(-(2**31), 2**31 - 1, 20001).astype(np.int64)
     value = np.asarray(law(jnp.asarray(signed.astype(np.int32).view(np.uint32)))[0], np.float64)
     rank = (2.0 * signed + 1 + 2**32) / 2**33
@@ -131,24 +131,24 @@ def test_any_bounds_are_right_in_the_tail(lower, upper):
 
 
 def test_tail_values_are_many():
-    law = _laws.truncated_normal(5.0, 7.0)
+    law = laws.truncated_normal(5.0, 7.0)
     w = jax.random.bits(jax.random.key(0), (10_000,), "uint32")
     assert len(np.unique(law(w)[0])) > 9_900  # jax.random.truncated_normal: 10
 
 
 REAL_LAWS = {
-    "uniform": (_laws.UNIFORM, {}),
-    "symmetric_uniform": (_laws.SYMMETRIC_UNIFORM, {}),
-    "normal": (_laws.NORMAL, {}),
+    "uniform": (laws.UNIFORM, {}),
+    "symmetric_uniform": (laws.SYMMETRIC_UNIFORM, {}),
+    "normal": (laws.NORMAL, {}),
     "truncated": (TWO, {}),
     "truncated ": (THREE, {"bound": 3.0}),
-    "truncated_between": (_laws.truncated_normal(-1.0, 3.0), {"lower": -1.0, "upper": 3.0}),
-    "truncated_between ": (_laws.truncated_normal(5.0, 7.0), {"lower": 5.0, "upper": 7.0}),
-    "truncated_between  ": (_laws.truncated_normal(-9.0, -2.0), {"lower": -9.0, "upper": -2.0}),
+    "truncated_between": (laws.truncated_normal(-1.0, 3.0), {"lower": -1.0, "upper": 3.0}),
+    "truncated_between ": (laws.truncated_normal(5.0, 7.0), {"lower": 5.0, "upper": 7.0}),
+    "truncated_between  ": (laws.truncated_normal(-9.0, -2.0), {"lower": -9.0, "upper": -2.0}),
 }
 COMPLEX_LAWS = {
-    "complex_uniform": (_laws.UNIFORM, {}),
-    "complex_normal": (_laws.NORMAL, {}),
+    "complex_uniform": (laws.UNIFORM, {}),
+    "complex_normal": (laws.NORMAL, {}),
     "complex_truncated": (TWO, {}),
     "complex_truncated ": (THREE, {"bound": 3.0}),
 }
@@ -182,7 +182,7 @@ def test_equals_numpy_bit_for_bit(name, bits):
 def test_the_modulus_of_a_complex_truncated_normal(bound):
     """Right in the tail; near zero 1 - |z|^2 is rounded before its logarithm."""
     (w,) = some_words(32, 1)
-    real, imag = _laws.truncated_normal(-bound, bound)(jnp.asarray(w), jnp.zeros_like(w))
+    real, imag = laws.truncated_normal(-bound, bound)(jnp.asarray(w), jnp.zeros_like(w))
     modulus = np.hypot(np.asarray(real, np.float64), np.asarray(imag, np.float64))
     exact = np.sqrt(-np.log1p((w + 0.5) / 2**32 * math.expm1(-(bound**2))))
     np.testing.assert_allclose(modulus[exact > 0.5], exact[exact > 0.5], rtol=1e-6)
@@ -205,10 +205,10 @@ def test_float64_is_exact_to_1e_13_and_agrees_with_float32(name):
 
 
 def test_truncated_deviations():
-    assert pytest.approx(stats.truncnorm(-2, 2).std(), rel=1e-12) == _laws.TRUNCATED_STDDEV
+    assert pytest.approx(stats.truncnorm(-2, 2).std(), rel=1e-12) == laws.TRUNCATED_STDDEV
     # E|z|^2 of the circular normal with |z| <= 2: integral of t exp(-t) over [0, 4], normalised
     mean = (1 - 5 * math.exp(-4)) / (1 - math.exp(-4))
-    assert math.sqrt(mean) == pytest.approx(_laws.COMPLEX_TRUNCATED_STDDEV, rel=1e-14)
+    assert math.sqrt(mean) == pytest.approx(laws.COMPLEX_TRUNCATED_STDDEV, rel=1e-14)
     assert math.sqrt(mean) == pytest.approx(0.96196182800821, rel=1e-13)
 
 
@@ -216,7 +216,7 @@ def test_truncated_deviations():
 def test_coefficients_are_what_their_derivation_gives():
     import derive_coefficients
 
-    from jaxinit import _coefficients
+    from jaxinit._random import coefficients
 
-    with open(_coefficients.__file__) as file:
+    with open(coefficients.__file__) as file:
         assert file.read() == derive_coefficients.module()

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives
 
-from jaxinit import _jax_internals as internals
+from jaxinit._program import jax_internals as internals
 
 KEY = jax.random.key(0)
 X = jnp.ones(3)
@@ -17,7 +17,7 @@ def equation(function, primitive, *args):
     """The equation of that primitive in a function's jaxpr, at the top."""
     eqns = jax.make_jaxpr(function)(*args).jaxpr.eqns
     found = [eqn for eqn in eqns if eqn.primitive is primitive]
-    assert found, f"JAX no longer records {primitive}: see jaxinit/_jax_internals.py"
+    assert found, f"JAX no longer records {primitive}: see jax_internals.py"
     return found[0]
 
 
@@ -145,7 +145,7 @@ def flattened(jaxpr):
 def test_operations_on_axes_keep_their_parameters(name):
     eqns = flattened(jax.make_jaxpr(GEOMETRY[name])(jnp.ones((2, 3))).jaxpr)
     found = [eqn for eqn in eqns if eqn.primitive.name == name]
-    assert found, f"JAX no longer records {name}: see _GEOMETRY in jaxinit/_jax_internals.py"
+    assert found, f"JAX no longer records {name}: see _GEOMETRY in jax_internals.py"
     parameters = internals.geometry(found[0].primitive, found[0].params)
     assert len(parameters) == len(internals._GEOMETRY[name])
 

@@ -2,10 +2,12 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import pathlib
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 
@@ -14,89 +16,107 @@ import pytest
 import jaxinit
 
 HOUSE = pathlib.Path(jaxinit.__file__).parent
-FLOORS = {
-    "_coefficients": 0,
-    "_config": 0,
-    "_portable": 0,
-    "_stream": 0,
-    "_fans": 1,
-    "_laws": 1,
-    "_activations": 1,
-    "_draw": 2,
-    "_schemes": 3,
-    "_blocks": 4,
-    "_combinators": 5,
-    "_views": 5,
-    "_dynamics": 6,
-    "_matrices": 6,
-    "_orthogonal": 6,
-    "initializers": 7,
-    "_functions": 8,
-    "recipes": 8,
-    "_choose": 8,
-    "_tree": 8,
-    "layouts": 2,
-    "_layers": 9,
-    "linen": 10,
-    "nnx": 10,
-    "_jax_internals": 3,
-    "_show": 0,
-    "_slices": 4,
-    "_grouping": 5,
-    "_windows": 5,
-    "_make": 6,
-    "_plan": 10,
-    "_meanfield": 2,
-    "_records": 2,
-    "_axes": 5,
-    "_report": 5,
-    "_graph": 6,
-    "_follow": 7,
-    "_geometry": 7,
-    "_trunk": 7,
-    "_recognise": 8,
-    "_roles": 9,
-    "_infer": 10,
-    "_taps": 5,
-    "_autoinit": 11,
-    "_measure": 11,
-    "_signal": 12,
-    "_checkpoint": 6,
-    "_leaf": 6,
-    "_audit": 12,
-    "_calibrate": 13,
-    "_pieces": 7,
-    "_formats": 8,
-    "_save": 9,
-    "_command": 11,
-    "__init__": 20,
-    "__main__": 21,
+# The rooms of jaxinit, floor by floor from the ground. A room may import rooms of lower floors, and
+# the files of its own folder one another, without a circle.
+FLOORS = (
+    ("_text",),
+    ("_random",),
+    ("_program", "_schemes"),
+    ("_make", "initializers", "layouts"),
+    ("_choose", "recipes", "_functions"),
+    ("_infer", "_layers"),
+    ("_check",),
+    ("linen", "nnx", "_command"),
+    ("__init__",),
+    ("__main__",),
+)
+NEVER = {  # room -> rooms that it does not import, although they stand lower
+    "_program": {"_text"},
+    "_schemes": {"_program", "_text"},
+    "_make": {"_schemes", "initializers", "layouts"},
+    "_choose": {"_make", "_program"},
+    "_layers": {"_make", "_program"},
+    "recipes": {"_make", "_program"},
 }
 
 
-def imports_of(path):
-    """The project's own modules that a file imports, but for those it only names in types."""
-    tree = ast.parse(path.read_text())
-    tree.body = [
-        node
-        for node in tree.body
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    ]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (
-            node.level or (node.module or "").startswith("jaxinit")
-        ):
-            module = (node.module or "").removeprefix("jaxinit").strip(".")
-            yield from [module] if module else [alias.name for alias in node.names]
+def modules(house):
+    """Each file of the package as a dotted name, and its source."""
+    for path in sorted(house.rglob("*.py")):
+        parts = path.relative_to(house).with_suffix("").parts
+        yield ".".join(parts), path.read_text()
+
+
+def imports_of(module, source, known):
+    """The project's own modules that a file imports, those that it only names in types too."""
+    folder = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        name = node.module or ""
+        if node.level:
+            base = folder[: len(folder) + 1 - node.level]
+        elif name.partition(".")[0] == "jaxinit":
+            base, name = [], name.partition(".")[2]
+        else:
+            continue
+        found = ".".join([*base, *filter(None, [name])])
+        for alias in node.names:
+            inner = f"{found}.{alias.name}".strip(".")
+            yield inner if inner in known else found
+
+
+def complaints(house):
+    """What is wrong with the imports of a package: upward, forbidden, in a circle."""
+    sources = dict(modules(house))
+    floor = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
+    graph, found = {}, []
+    for module, source in sources.items():
+        if module.endswith(".__init__") and module != "__init__":
+            continue
+        room = module.partition(".")[0]
+        graph[module] = set(imports_of(module, source, sources))
+        for target in graph[module]:
+            other = target.partition(".")[0]
+            if other != room and not floor[other] < floor[room]:
+                found.append(f"{module} imports {target}, which does not stand lower")
+            if other in NEVER.get(room, ()):
+                found.append(f"{module} imports {target}, which {room} never does")
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        found.append(f"a circle: {' -> '.join(error.args[1])}")
+    return found
 
 
 def test_imports_point_down_only():
-    for path in HOUSE.glob("*.py"):
-        floor = FLOORS[path.stem]
-        for module in imports_of(path):
-            if module in FLOORS:
-                below = FLOORS[module] < floor or (floor == FLOORS[module] and floor in (0, 1, 8))
-                assert below, f"{path.stem} (floor {floor}) imports {module}"
+    assert complaints(HOUSE) == []
+
+
+MUTATIONS = {  # a line that is added to a file, and what is said of it
+    "_random/laws": ("from .draw import draw", "circle: _random"),
+    "_make/chunks": (
+        "if TYPE_CHECKING:\n    from .._infer.infer import Inferred",
+        "_make.chunks imports _infer.infer, which does not stand lower",
+    ),
+    "_choose/recommend": (
+        "def late():\n    from .._make.plan import plan",
+        "_choose.recommend imports _make.plan, which _choose never does",
+    ),
+    "_infer/dataflow": (
+        "from jaxinit._check import audit",
+        "_infer.dataflow imports _check.audit, which does not stand lower",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_wrong_import_is_found(tmp_path, name):
+    line, expected = MUTATIONS[name]
+    house = shutil.copytree(HOUSE, tmp_path / "jaxinit")
+    file = house / f"{name}.py"
+    file.write_text(f"{file.read_text()}\n{line}\n")
+    assert any(expected in complaint for complaint in complaints(house))
 
 
 def loaded_by(statement):
@@ -112,12 +132,14 @@ def test_import_loads_nothing_heavy():
     assert "flax" in loaded_by("import jaxinit, flax")  # the check can fail
 
 
-MODULES = [name for _, name, _ in pkgutil.iter_modules([str(HOUSE)]) if name != "__main__"]
+MODULES = [
+    m.name for m in pkgutil.walk_packages([str(HOUSE)], "jaxinit.") if "__main__" not in m.name
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_run(name):
-    module = importlib.import_module(f"jaxinit.{name}")
+    module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
 
 

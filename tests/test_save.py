@@ -18,8 +18,8 @@ from safetensors import deserialize, safe_open
 from table import slow_but
 
 import jaxinit
-from jaxinit import _formats, _pieces, _save
-from jaxinit._make import Maker
+from jaxinit._make import chunks, formats, save
+from jaxinit._make.compile import Maker
 
 KEY = jax.random.key(5)
 HERE = pathlib.Path(__file__).parent
@@ -28,14 +28,14 @@ HERE = pathlib.Path(__file__).parent
 @pytest.fixture
 def small(monkeypatch):
     """Pieces, shards and batches so small that small models have many."""
-    monkeypatch.setattr(_pieces, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(_formats, "SHARD_BYTES", 10_000)
-    monkeypatch.setattr(_save, "_BATCH_BYTES", 3000)
+    monkeypatch.setattr(chunks, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(formats, "SHARD_BYTES", 10_000)
+    monkeypatch.setattr(save, "_BATCH_BYTES", 3000)
 
 
 def expected(planned):
-    maker = Maker(planned, "test")
-    return [_pieces.stored(maker.leaf(i)).tobytes() for i in range(len(planned.leaves))]
+    maker = Maker(planned._recording, "test")
+    return [chunks.stored(maker.leaf(i)).tobytes() for i in range(len(planned.leaves))]
 
 
 def read_safetensors(folder, planned):
@@ -183,7 +183,7 @@ class StoppedError(Exception):
 
 def cut_off(planned, path, format, monkeypatch, after):
     """A save whose process ends after some pieces."""
-    write, count = _pieces.make, iter(range(after))
+    write, count = chunks.make, iter(range(after))
 
     def make(maker, piece):
         if next(count, None) is None:
@@ -191,7 +191,7 @@ def cut_off(planned, path, format, monkeypatch, after):
         return write(maker, piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_pieces, "make", make)
+        patch.setattr(chunks, "make", make)
         with pytest.raises(StoppedError):
             planned.save(path, format=format)
 
@@ -204,10 +204,12 @@ def test_a_save_goes_on_where_it_was(format, small, tmp_path, monkeypatch):
     done = sum(len(log.read_text().split()) for log in logs)
     assert 0 < done <= 20
     made = []
-    make = _pieces.make
-    monkeypatch.setattr(_pieces, "make", lambda m, piece: (made.append(piece), make(m, piece))[1])
+    make = chunks.make
+    monkeypatch.setattr(chunks, "make", lambda m, piece: (made.append(piece), make(m, piece))[1])
     planned.save(tmp_path / "m", format=format)
-    pieces = sum(len(list(_pieces.pieces(i, e))) for i, e in enumerate(_pieces.entries(planned)))
+    pieces = sum(
+        len(list(chunks.pieces(i, e))) for i, e in enumerate(chunks.entries(planned._recording))
+    )
     assert len(made) == pieces - done + 1  # the rest, and one to compare
     assert READERS[format](tmp_path / "m", planned) == expected(planned)
     made.clear()
@@ -326,8 +328,8 @@ def test_no_room_is_said_before_any_work(tmp_path):
 
 FULL = """
 import jax, jaxinit, resource, sys
-from jaxinit import _pieces, _save
-_pieces.PIECE_BYTES, _save._BATCH_BYTES = 2**18, 2**18
+from jaxinit import chunks, save
+chunks.PIECE_BYTES, save._BATCH_BYTES = 2**18, 2**18
 planned = jaxinit.plan(
     lambda key: {"w": jax.random.normal(key, (2**10, 2**10))}, jax.random.key(0)
 )

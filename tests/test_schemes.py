@@ -32,7 +32,8 @@ from table import (
 )
 
 import jaxinit
-from jaxinit import _draw, initializers
+from jaxinit import initializers
+from jaxinit._random import draw
 
 KEY = jax.random.key(11)
 GOLDEN = pathlib.Path(__file__).parent / "golden.json"
@@ -123,7 +124,7 @@ def test_rounding_to_bfloat16_is_to_nearest_even():
     high = np.arange(0x80, 0x7F00, dtype=np.uint32)[:, None] << 16  # normal, to below the largest
     x = np.concatenate([(high | low).reshape(-1), (high | low | 0x80000000).reshape(-1)])
     x = x.view(np.float32)
-    assert raw(_draw._cast([jnp.asarray(x)], jnp.dtype("bfloat16"))) == raw(x.astype(jnp.bfloat16))
+    assert raw(draw._cast([jnp.asarray(x)], jnp.dtype("bfloat16"))) == raw(x.astype(jnp.bfloat16))
 
 
 def test_dtype_as_type_string_none_and_factory_default():

@@ -11,7 +11,7 @@ from jax import lax
 
 import jaxinit
 from jaxinit import autoinit, propagate
-from jaxinit._measure import cosine
+from jaxinit._check.measure import cosine
 
 KEY = jax.random.key(0)
 WIDTH = 256

@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 import jaxinit
-from jaxinit import _stream
+from jaxinit._random import stream
 
 # Random123's kat_vectors, threefry2x32 with 20 rounds: counter, key, expected.
 KNOWN_ANSWERS = [
@@ -39,7 +39,7 @@ def test_the_kinds_of_key_under_test():
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
 def test_known_answers(counter, key, expected):
     as_words = [tuple(jnp.uint32(word) for word in pair) for pair in (key, counter)]
-    assert tuple(int(word) for word in _stream.threefry2x32(*as_words)) == expected
+    assert tuple(int(word) for word in stream.threefry2x32(*as_words)) == expected
     assert tuple(int(word) for word in oracle.threefry(key, counter)) == expected
 
 
@@ -96,7 +96,7 @@ def test_index_is_64_bits_wide_where_it_must(shape):
     # XLA computes only the slice that is asked for.
     lead = tuple(slice(size - 1, size) for size in shape[:-1])
     part = jax.jit(
-        lambda: [w[(*lead, slice(-3, None))] for w in _stream.flat_index(shape, len(shape))]
+        lambda: [w[(*lead, slice(-3, None))] for w in stream.flat_index(shape, len(shape))]
     )
     high, low = (np.asarray(word).reshape(-1).astype(np.uint64) for word in part())
     expected = np.uint64(np.prod(shape, dtype=object)) - np.arange(3, 0, -1).astype(np.uint64)
@@ -111,7 +111,7 @@ def test_more_than_2_to_the_32_elements_lower():
 def test_halving_a_64_bit_index():
     index = np.array([0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**40 + 5], np.uint64)
     pair = tuple(jnp.asarray(w.astype(np.uint32)) for w in (index >> 32, index & 0xFFFFFFFF))
-    (high, low), parity = _stream.halve(pair)
+    (high, low), parity = stream.halve(pair)
     halves = (np.asarray(high).astype(np.uint64) << np.uint64(32)) | np.asarray(low)
     np.testing.assert_array_equal(halves, index >> np.uint64(1))
     np.testing.assert_array_equal(parity, index & 1)

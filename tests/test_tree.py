@@ -11,7 +11,9 @@ from jax.sharding import PartitionSpec as P
 from table import raw
 
 import jaxinit
-from jaxinit import _tree, tree_init
+from jaxinit import tree_init
+from jaxinit._make import tree_init as tree
+from jaxinit._make.tree_init import path_hash
 
 KEY = jax.random.key(3)
 
@@ -40,7 +42,7 @@ def test_first_matching_rule_makes_the_leaf():
 
 def test_the_key_is_folded_from_the_path():
     params = tree_init(KEY, shapes(), RULES)
-    value = _tree.path_hash(("layers", "0", "kernel"))
+    value = path_hash(("layers", "0", "kernel"))
     folded = jax.random.fold_in(jax.random.fold_in(KEY, value >> 32), value & 0xFFFFFFFF)
     expected = jaxinit.he_normal(folded, (4, 6), "float32")
     assert raw(params["layers"][0]["kernel"]) == raw(expected)
@@ -62,7 +64,7 @@ def test_adding_a_layer_changes_no_other_leaf():
 
 def test_separators_cannot_be_forged():
     paths = [("ab", "c"), ("a", "bc"), ("abc",), ("a/b", "c"), ("a", "b/c"), ("a", "b", "c"), ()]
-    assert len({_tree.path_hash(path) for path in paths}) == len(paths)
+    assert len({path_hash(path) for path in paths}) == len(paths)
 
 
 def test_rules_as_a_function_and_any_initializer():
@@ -139,6 +141,6 @@ def test_errors_list_them_all(call, error, text):
 
 
 def test_colliding_hashes_are_an_error(monkeypatch):
-    monkeypatch.setattr(_tree, "path_hash", len)
+    monkeypatch.setattr(tree, "path_hash", len)
     with pytest.raises(ValueError, match=r"have the same hash .* layers/0/bias, layers/0/kernel"):
         tree_init(KEY, shapes(), RULES)

@@ -12,8 +12,8 @@ from jax import lax
 from table import key_data
 
 import jaxinit
-from jaxinit import _pieces, _windows
-from jaxinit._make import Maker
+from jaxinit._make import chunks, partial
+from jaxinit._make.compile import Maker
 
 KEY = jax.random.key(3)
 CAPTURED = np.random.default_rng(0).normal(size=(40, 40)).astype("float32")
@@ -21,21 +21,21 @@ CAPTURED = np.random.default_rng(0).normal(size=(40, 40)).astype("float32")
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(_pieces, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(chunks, "PIECE_BYTES", 1000)
 
 
 def joined(maker, index, entry):
-    return np.concatenate([_pieces.make(maker, p) for p in _pieces.pieces(index, entry)])
+    return np.concatenate([chunks.make(maker, p) for p in chunks.pieces(index, entry)])
 
 
 @pytest.mark.parametrize("name", models.STRIDE)
 def test_pieces_have_the_bits_of_the_whole(name, small_pieces):
     case = models.MODELS[name]()
     planned = jaxinit.plan(case.init, *case.args)
-    maker = Maker(planned, "test")
-    entries = _pieces.entries(planned)
+    maker = Maker(planned._recording, "test")
+    entries = chunks.entries(planned._recording)
     for i, entry in enumerate(entries):
-        whole = _pieces.stored(maker.leaf(i))
+        whole = chunks.stored(maker.leaf(i))
         assert joined(maker, i, entry).tobytes() == whole.tobytes(), entry.path
         if entry.nbytes > 1000:
             assert entry.box != entry.shape  # none of these has to be made whole
@@ -79,9 +79,9 @@ LAWS = {
 @pytest.mark.parametrize("name", LAWS)
 def test_windows_of_every_kind_of_program(name, small_pieces):
     planned = jaxinit.plan(lambda key: LAWS[name](key, (7, 24, 40)), KEY)
-    maker, (entry,) = Maker(planned, "test"), _pieces.entries(planned)
+    maker, (entry,) = Maker(planned._recording, "test"), chunks.entries(planned._recording)
     assert entry.box != entry.shape
-    whole = _pieces.stored(maker.leaf(0))
+    whole = chunks.stored(maker.leaf(0))
     assert joined(maker, 0, entry).tobytes() == whole.tobytes()
     for i in range(len(maker._compiled)):  # the pieces share one program, and it needs no room
         assert len(maker._compiled) == 2
@@ -119,8 +119,8 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_cannot_be_cut_is_made_whole(name, small_pieces):
     planned = jaxinit.plan(WHOLE[name], KEY)
-    maker, (entry,) = Maker(planned, "test"), _pieces.entries(planned)
-    whole = _pieces.stored(jax.jit(WHOLE[name])(KEY))
+    maker, (entry,) = Maker(planned._recording, "test"), chunks.entries(planned._recording)
+    whole = chunks.stored(jax.jit(WHOLE[name])(KEY))
     assert joined(maker, 0, entry).tobytes() == whole.tobytes()
     assert entry.box == entry.shape
 
@@ -132,7 +132,7 @@ def test_beyond_32_bits_of_index():
         lambda key: {"ours": jaxinit.he_uniform(key, shape), "jax": jax.random.uniform(key, shape)},
         KEY,
     )
-    maker, length = Maker(planned, "test"), 1000
+    maker, length = Maker(planned._recording, "test"), 1000
     start = 2**33 - length
     index = np.arange(start, 2**33, dtype=np.uint64)
     by_path = {leaf.path: maker.window(i, start, length) for i, leaf in enumerate(planned.leaves)}
@@ -149,32 +149,32 @@ def test_beyond_32_bits_of_index():
 @pytest.mark.parametrize("init", [jax.random.normal, jaxinit.normal])
 def test_just_at_32_bits_of_index(init, shape):
     planned = jaxinit.plan(lambda key: init(key, shape), KEY)
-    maker = Maker(planned, "test")
+    maker = Maker(planned._recording, "test")
     assert np.isfinite(maker.window(0, 2**32 - 100, 100)).all()
 
 
 def test_a_window_needs_no_temporary():
     planned = jaxinit.plan(lambda key: jaxinit.he_normal(key, (4096, 4096)), KEY)
-    maker = Maker(planned, "test")
+    maker = Maker(planned._recording, "test")
     maker.window(0, 0, 2**16)
     (program,) = maker._compiled.values()
     assert program.memory_analysis().temp_size_in_bytes < 2**12
 
 
 def test_boxes_are_rows_that_fit():
-    limit = _pieces.PIECE_BYTES // 4
-    assert _pieces._box((1000, limit // 100), 4, 10 * (limit // 100) * 100) == (
+    limit = chunks.PIECE_BYTES // 4
+    assert chunks._box((1000, limit // 100), 4, 10 * (limit // 100) * 100) == (
         100,
         limit // 100,
     )
-    assert _pieces._box((3, 7, limit // 2), 4, 21 * limit // 2) == (1, 2, limit // 2)
+    assert chunks._box((3, 7, limit // 2), 4, 21 * limit // 2) == (1, 2, limit // 2)
     layers = 50, limit // 100, 10  # blocks of one layer: a window must not cross two
-    assert _pieces._box(layers, 4, limit // 100 * 10) == (1, limit // 100, 10)
-    assert _pieces._box((5 * limit,), 4, 5 * limit) == (limit,)
+    assert chunks._box(layers, 4, limit // 100 * 10) == (1, limit // 100, 10)
+    assert chunks._box((5 * limit,), 4, 5 * limit) == (limit,)
     tiny = 2**20, 64  # parts of one row each would be too many
-    assert _pieces._box(tiny, 4, 64) == tiny
+    assert chunks._box(tiny, 4, 64) == tiny
     for shape in [(32, 4096, 7168), (100, 33_200_000), (5, 26_000_000), (7, 11, 13, 17, 4001)]:
-        assert math.prod(_pieces._box(shape, 4, math.prod(shape))) <= limit
+        assert math.prod(chunks._box(shape, 4, math.prod(shape))) <= limit
 
 
 def test_the_rule_against_repeated_floats_is_needed():
@@ -182,5 +182,5 @@ def test_the_rule_against_repeated_floats_is_needed():
     function = WHOLE["repeated rows"]
     x, rows = jax.random.normal(KEY, (40, 40)), np.arange(40.0, dtype=np.float32)[:, None]
     assert not np.array_equal(jax.jit(function)(KEY), np.asarray(x) * rows)
-    output = jaxinit.plan(function, KEY)._program.outputs[0]
-    assert _windows.unit(output, 100, _windows.Place("cpu")) is None
+    output = jaxinit.plan(function, KEY)._recording.program.outputs[0]
+    assert partial.unit(output, 100, partial.Place("cpu")) is None

@@ -1,0 +1,216 @@
+"""Measuring: what each kernel of a forward pass takes and makes, and the gradients that return.
+
+One compiled pass. A value is looked at where it is made; its gradient comes out as the gradient of
+a sink, two numbers that are handed along and change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._choose.activations import resolve
+from .._infer.infer import Reading
+from .._infer.parameter import Parameter
+from .._infer.reader import Kernel
+from .._infer.residual import signal
+from .._program.ir import Value
+from .._program.probe import Tap, run
+
+_EXAMPLES = 8  # whose directions are compared
+_ENOUGH = 16  # places at which a unit is seen, for it to be called dead
+_FLAT = 0.05  # of the steepest slope: where an activation is flatter, it is saturated
+
+Look = Callable[[Any], Any]
+
+
+class Layer(NamedTuple):
+    """A kernel's place in the computation: what it takes, makes, and what is made of that."""
+
+    parameter: Parameter
+    place: tuple[int, int]  # where the loop around it starts, and the operation
+    taken: Value
+    made: Value  # with its bias
+    activated: Value
+    units: tuple[int, ...]  # the axes of ``made`` that hold the kernel's outputs
+    live: tuple[int, ...]  # those of ``activated``
+    saturating: Look | None
+    turns: tuple[int, ...]  # of the loops around it
+    stacked: bool  # whether the turns are layers, not time
+
+
+class Seen(NamedTuple):
+    """What was seen of a layer in a turn: moments of what it makes, takes and gets back."""
+
+    mean: float
+    square: float
+    cosine: float
+    saturated: float
+    taken: float  # the second moment
+    dead: float
+    gradient_mean: float
+    gradient_square: float
+
+
+def layers(reading: Reading) -> list[Layer]:
+    """The kernels of a forward pass."""
+    found = []
+    for path, kernels in zip(reading.inferred, reading.reader.kernels, strict=True):
+        followed = next((k for k in kernels if k.trail is not None), None)
+        if followed is not None and not followed.geometry.looks_up:
+            found.append(_layer(reading, reading.inferred[path], followed))
+    return [layer for layer in found if layer is not None]
+
+
+def _layer(reading: Reading, parameter: Parameter, kernel: Kernel) -> Layer | None:
+    graph, trail = reading.reader.graph, kernel.trail
+    taken = signal(graph, kernel.op)
+    if trail is None or taken is None:
+        return None
+    made = trail.with_bias()
+    activated = reading.reader.activated(kernel) or made
+    turns = graph.turns[kernel.op]
+    return Layer(
+        parameter,
+        (graph.loops[kernel.op], graph.position[kernel.op]),
+        taken,
+        made,
+        activated,
+        trail.units(made),
+        trail.units(activated),
+        _saturating(parameter),
+        turns,
+        bool(turns) and _is_stacked(parameter),
+    )
+
+
+def _is_stacked(parameter: Parameter) -> bool:
+    """Whether the parameter's first axis holds kernels side by side."""
+    layout = parameter.layout
+    return layout is not None and isinstance(layout.batch_axis, tuple) and 0 in layout.batch_axis
+
+
+def _saturating(parameter: Parameter) -> Look | None:
+    """The activation, if it is flat at both ends; a relu's one flat end is no saturation."""
+    if len(parameter.functions) != 1:
+        return None
+    phi = resolve("propagate", parameter.functions[0]).function
+    if phi is None:
+        return None
+    ends = np.asarray(phi(jnp.array([-40.0, -20.0, 20.0, 40.0])), np.float64)
+    flat = np.allclose(ends[0], ends[1]) and np.allclose(ends[2], ends[3])
+    return phi if flat and np.isfinite(ends).all() else None
+
+
+def cosine(x: Any) -> Any:
+    """The mean cosine between two examples, along the first axis; NaN of one alone, or of zeros."""
+    n = min(_EXAMPLES, x.shape[0])
+    rows = jnp.asarray(x[:n], jnp.float32).reshape(n, -1)
+    rows = rows / jnp.max(jnp.abs(rows), 1, keepdims=True)  # as squares of tiny values vanish
+    rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+    return (jnp.sum(rows @ rows.T) - n) / (n * (n - 1)) if n > 1 else jnp.float32(jnp.nan)
+
+
+def _slopes(phi: Look, z: Any) -> Any:
+    return jnp.abs(jax.jvp(phi, (z,), (jnp.ones_like(z),))[1])
+
+
+def _second_moment(x: Any) -> Any:
+    wide = jnp.asarray(x, jnp.float32)
+    return jnp.mean(wide * wide)
+
+
+def _look_made(layer: Layer, x: Any) -> Any:
+    """Mean, second moment, cosine, share of saturated values."""
+    h = jnp.asarray(x, jnp.float32)
+    flat = alike = jnp.float32(jnp.nan)
+    if layer.saturating is not None:
+        steepest = jnp.max(_slopes(layer.saturating, jnp.linspace(-3.0, 3.0, 61)))
+        flat = jnp.mean(_slopes(layer.saturating, h) < _FLAT * steepest)
+    if 0 not in layer.units and h.ndim > 1:
+        alike = cosine(h)
+    return jnp.stack([h.mean(), _second_moment(h), alike, flat])
+
+
+def _look_dead(layer: Layer, x: Any) -> Any:
+    """The share of units that have one value everywhere."""
+    other = tuple(i for i in range(x.ndim) if i not in layer.live)
+    if not layer.live or math.prod(x.shape[i] for i in other) < _ENOUGH:
+        return jnp.float32(jnp.nan)
+    return jnp.mean(jnp.max(x, other) == jnp.min(x, other))
+
+
+@jax.custom_vjp
+def _pass_on(x: Any, sink: Any) -> Any:
+    """x; the mean and second moment of its gradient become the gradient of the sink."""
+    return x
+
+
+def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
+    g = jnp.asarray(gradient, jnp.float32)
+    return gradient, jnp.stack([jnp.mean(g), jnp.mean(g * g)])
+
+
+_pass_on.defvjp(lambda x, sink: (x, None), _backward)
+
+
+def _taps(found: Sequence[Layer]) -> dict[Value, Tap]:
+    """What to look at in each value."""
+    looks: dict[Value, dict[str, Look]] = {}
+    for layer in found:
+        looks.setdefault(layer.made, {})["made"] = partial(_look_made, layer)
+        looks.setdefault(layer.activated, {})["dead"] = partial(_look_dead, layer)
+        looks.setdefault(layer.taken, {})["taken"] = _second_moment
+
+    def tap(mine: Mapping[str, Look], x: Any, sink: Any) -> tuple[Any, Any]:
+        seen = {name: jax.lax.stop_gradient(look(x)) for name, look in mine.items()}
+        return (x if sink is None else _pass_on(x, sink)), seen
+
+    return {value: partial(tap, mine) for value, mine in looks.items()}
+
+
+def measure(
+    reading: Reading, found: Sequence[Layer], objective: Callable[[Any], Any]
+) -> list[list[Seen] | None]:
+    """What is seen of each layer, turn by turn of the loops around it; None where nothing is.
+
+    ``objective`` is the scalar of the forward pass's result whose gradient comes back.
+    """
+    taps = _taps(found)
+    sinks = [jnp.zeros((*layer.turns, 2), jnp.float32) for layer in found]
+
+    def forward(sinks: Sequence[Any], arguments: Sequence[Any]) -> tuple[Any, Any]:
+        env = dict(zip(reading.program.inputs, arguments, strict=True))
+        given = {layer.made: sink for layer, sink in zip(found, sinks, strict=True)}
+        outputs, seen = run(reading.program.outputs, env, taps, given)
+        return objective(reading.result(outputs)), [seen.get(value) for value in taps]
+
+    gradients, seen = jax.jit(jax.grad(forward, has_aux=True))(sinks, reading.arguments)
+    known = dict(zip(taps, seen, strict=True))
+    return [_gathered(layer, known, g) for layer, g in zip(found, gradients, strict=True)]
+
+
+def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[Seen] | None:
+    """The numbers of one layer, a ``Seen`` for each turn."""
+    parts = [known[value] for value in (layer.made, layer.taken, layer.activated)]
+    if any(part is None for part in parts):
+        return None
+    taken, dead = (
+        _turned(part[name], layer.turns)[..., None]
+        for part, name in zip(parts[1:], ("taken", "dead"), strict=True)
+    )
+    columns = [parts[0]["made"], taken, dead, gradient]
+    numbers = np.concatenate([np.asarray(c, np.float64) for c in columns], -1)
+    return [Seen(*map(float, row)) for row in numbers.reshape(-1, numbers.shape[-1])]
+
+
+def _turned(x: Any, turns: tuple[int, ...]) -> np.ndarray:
+    """A number for each turn; of what is made outside the loops, the same for all."""
+    x = np.asarray(x)
+    return np.broadcast_to(x.reshape(x.shape + (1,) * (len(turns) - x.ndim)), turns)

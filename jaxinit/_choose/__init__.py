@@ -1,0 +1,1 @@
+"""From an activation function to the initializer that suits it."""

@@ -1,0 +1,108 @@
+"""Recognising an activation by what it computes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .._choose import activations
+from .._choose.activations import Activation
+from .._program.ir import Value
+from .follow_output import GRID, Trail
+
+_CLOSE = 2e-4  # of the largest value; an activation may have been traced in low precision
+
+
+class Recognised(NamedTuple):
+    """An activation: its name for people, and what ``recommend`` and ``gain`` take."""
+
+    name: str
+    activation: Activation
+
+
+UNKNOWN = "function"
+IDENTITY = Recognised("identity", None)
+
+
+def recognise(trail: Trail, value: Value) -> Recognised:
+    """What function of the kernel's output the value is."""
+    f = np.broadcast_to(np.asarray(trail.on_grid(value), np.float64), GRID.shape)
+    phi = trail.function(value)
+    if {"reduce_sum", "reduce_max"} <= set(trail.reduced):  # as softmax subtracts the largest
+        if (f > 0).all() and _is_line(np.log(f)):
+            return Recognised("softmax", "softmax")
+        if _is_line(f):
+            return Recognised("log_softmax", "log_softmax")
+    if not np.isfinite(f).all():
+        return Recognised(UNKNOWN, phi)
+    if _is_line(f):
+        return IDENTITY
+    shifts, normalized = tuple(trail.shifts), value in trail.normalized
+    key = "recognised", id(trail.on_grid(value)), shifts, normalized, trail.is_rescaled(value)
+    if key not in trail.memo:
+        name, function = _match(f, normalized, trail.is_rescaled(value), shifts)
+        trail.memo[key] = Recognised(name, phi if function is None else function)
+    return trail.memo[key]
+
+
+def _match(
+    f: np.ndarray, normalized: bool, rescaled: bool, shifts: tuple[float, ...]
+) -> tuple[str, Activation]:
+    """The name of the function with these values, and the function where it is that itself."""
+    close = _CLOSE * np.abs(f).max()
+    for name, function in _known(f):
+        g = _on_grid(function)
+        scale = float(f @ g / (g @ g))
+        if scale > 0 and np.abs(f - scale * g).max() <= close:
+            plain = abs(scale - 1) <= _CLOSE or rescaled
+            return (name, function) if plain else (f"{scale:.3g} * {name}", None)
+        if normalized and _is_affine(f, g):
+            return name, function
+        for shift in shifts:  # a bias written into the model, as of a forget gate
+            if np.abs(f - activations.values(function, GRID + shift)).max() <= close:
+                return name, function
+    return UNKNOWN, None
+
+
+def _is_affine(f: np.ndarray, g: np.ndarray) -> bool:
+    """Whether f is g, scaled up and shifted."""
+    basis = np.stack([g, np.ones_like(g)])
+    scale, shift = np.linalg.lstsq(basis.T, f, rcond=None)[0]
+    return scale > 0 and np.abs(f - scale * g - shift).max() <= _CLOSE * np.abs(f).max()
+
+
+def _is_line(f: np.ndarray) -> bool:
+    slope = (f[-1] - f[0]) / (GRID[-1] - GRID[0])
+    line = f[0] + slope * (GRID - GRID[0])
+    return bool(slope) and bool(np.abs(f - line).max() <= _CLOSE * np.abs(slope * GRID).max())
+
+
+@functools.cache
+def _table() -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    exact = functools.partial(jax.nn.gelu, approximate=False)
+    return (*activations.elementwise().items(), ("gelu", exact))
+
+
+def _known(f: np.ndarray) -> list[tuple[str, Any]]:
+    """The activations to compare with, those of a family by the parameter that f would have."""
+    found: list[tuple[str, Any]] = list(_table())
+    slope = f[0] / GRID[0] / (f[-1] / GRID[-1])
+    if 0 < slope < 1:
+        leaky = functools.partial(jax.nn.leaky_relu, negative_slope=round(float(slope), 6))
+        found.append((f"leaky_relu({slope:.3g})", leaky))
+    return found
+
+
+_grids: dict[Any, np.ndarray] = {}
+
+
+def _on_grid(function: Callable[[Any], Any]) -> np.ndarray:
+    """A function's values on the grid."""
+    if function not in _grids and not isinstance(function, functools.partial):
+        _grids[function] = activations.values(function, GRID)
+    found = _grids.get(function)
+    return activations.values(function, GRID) if found is None else found

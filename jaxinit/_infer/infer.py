@@ -1,0 +1,131 @@
+"""Infer: what each parameter of a model is for, read from the computation itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from .. import _text
+from .._program.ir import Builder, Program
+from .._program.trace import trace
+from .._program.trees import arrays
+from .dataflow import graph
+from .parameter import Parameter
+from .reader import Reader
+
+Tree = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred(Mapping[str, Parameter]):
+    """What ``infer`` found: a mapping from paths to ``Parameter``. ``print`` it for a table."""
+
+    parameters: Mapping[str, Parameter]
+
+    def __getitem__(self, path: str) -> Parameter:
+        return self.parameters[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @cached_property
+    def biased(self) -> frozenset[str]:
+        """The paths of the kernels that have a bias."""
+        return frozenset(p.layer for p in self.values() if p.layer)
+
+    def __repr__(self) -> str:
+        return f"Inferred({len(self)} parameters)"
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                p.path,
+                "x".join(map(str, p.shape)) or "scalar",
+                p.role,
+                " + ".join(p.ties or (p.op,)),
+                "" if p.fan_in is None else f"{p.fan_in:g}",
+                "" if p.fan_out is None else f"{p.fan_out:g}",
+                p.activation,
+                "" if p.residual is None else f"{p.residual.index}/{p.residual.total}",
+                "x".join(map(str, p.blocks)),
+            )
+            for p in self.values()
+        ]
+        headings = ("path", "shape", "role", "operation", "fan_in", "fan_out", "feeds", "branch")
+        return _text.grid((*headings, "blocks"), rows, right=(4, 5))
+
+
+def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: Any) -> Inferred:
+    """What each parameter of ``apply_fn(params, *inputs, **kwargs)`` is for.
+
+    Traces the forward pass and reads its operations; nothing is computed or allocated. Fans come
+    from the dimension numbers of the operation that uses a parameter, through reshapes, transposes,
+    casts, slices, concatenations, loops, branches, jit, remat and custom derivatives; the
+    activation from the values of the elementwise function that follows.
+
+    Args:
+      apply_fn: any function whose first argument is ``params``: ``model.apply`` of flax.linen or
+        Haiku, ``lambda model, x: model(x)`` for Equinox, ``lambda state, x:
+        nnx.merge(graphdef, state)(x)`` for flax.nnx, your own.
+      params: its parameters: arrays or ShapeDtypeStructs.
+      *inputs, **kwargs: its other arguments, likewise; what is no array is static.
+
+    Returns:
+      A mapping from paths to ``Parameter``, which prints as a table.
+
+    Raises:
+      TypeError: ``apply_fn`` is no function.
+      ValueError: ``params`` holds no arrays.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxinit
+      >>> def apply(params, x):
+      ...     return jax.nn.relu(x @ params["kernel"] + params["bias"])
+      >>> params = {"kernel": jnp.ones((8, 4)), "bias": jnp.ones(4)}
+      >>> found = jaxinit.infer(apply, params, jnp.ones((1, 8)))
+      >>> found["kernel"].fan_in, found["kernel"].activation, found["bias"].layer
+      (8, 'relu', 'kernel')
+    """
+    return read("infer", apply_fn, params, inputs, kwargs).inferred
+
+
+class Reading(NamedTuple):
+    """A forward pass that was read: its program and arguments, and what was found."""
+
+    program: Program
+    arguments: tuple[Any, ...]
+    mine: tuple[int, ...]  # the arguments that are parameters
+    reader: Reader
+    inferred: Inferred
+    result: Callable[[Sequence[Any]], Tree]  # what apply_fn returns, of the program's outputs
+
+
+def read(
+    call: str,
+    apply_fn: Callable[..., Any],
+    params: Tree,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Reading:
+    """A forward pass, read; ``call`` is the call that errors name."""
+    if not callable(apply_fn):
+        raise TypeError(
+            f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "
+            f"{type(apply_fn).__name__}."
+        )
+    traced = trace(apply_fn, (params, *inputs), kwargs)
+    mine = tuple(n for n, path in enumerate(traced.paths) if path[0].idx == path[1].idx == 0)
+    if not mine:
+        raise ValueError(
+            f"{call}: params holds no arrays; give the tree that apply_fn takes first, of arrays "
+            f"or jax.ShapeDtypeStruct."
+        )
+    program = Builder(shared=False).program(traced.jaxpr)
+    reader = Reader(graph(program, mine), [path for path, _ in arrays(params)])
+    found = Inferred({p.path: p for p in reader.read()})
+    return Reading(program, traced.arguments, mine, reader, found, traced.results.restored)

@@ -1,0 +1,174 @@
+"""Geometry: the fans of a kernel, from the dimension numbers of the operation that uses it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .._program import jax_internals as internals
+from .._program.ir import Op
+from .axis_origin import Axes, blank
+from .dataflow import Use, is_lookup, product_axes
+
+
+class Geometry(NamedTuple):
+    """How an operation uses a parameter as a kernel.
+
+    ``fan_in`` is the mean number of kernel terms that one output sums, ``fan_out`` the mean number
+    of outputs that one input reaches, away from borders. The axes are of the parameter as it is
+    stored; what is neither in, out nor window is a batch axis. ``outputs`` are the axes of the
+    operation's output, of which those that come from the parameter hold its outputs.
+    """
+
+    fan_in: float
+    fan_out: float
+    in_axis: tuple[int, ...]
+    out_axis: tuple[int, ...]
+    window: tuple[int, ...]
+    outputs: Axes
+    evidence: str
+    looks_up: bool = False
+    groups: int = 1
+    in_stride: int = 1
+    out_stride: int = 1
+
+
+def geometry(use: Use) -> Geometry | None:
+    """The geometry of a use as a kernel or a table; None where it is neither."""
+    if not isinstance(use.op, Op):
+        return None
+    op, position = use.op, use.position
+    numbers = internals.contraction(op.primitive, op.params)
+    if numbers is not None and position < 2:
+        return _dot(op, numbers, use)
+    conv = internals.convolution(op.primitive, op.params)
+    if conv is not None and position == 1:
+        return _conv(op, conv, use)
+    if position == 0 and op.primitive.name in ("gather", "dynamic_slice"):
+        return _table(op, use)
+    return None
+
+
+def _origins(axes: Axes, places: Sequence[int]) -> tuple[int, ...]:
+    """The parameter's axes that lie along these axes, in order."""
+    return tuple(sorted({a.axis for i in places for a in axes.axes[i].atoms if a.axis >= 0}))
+
+
+def _extent(axes: Axes, places: Sequence[int]) -> int:
+    """How many outputs of this parameter lie along these axes."""
+    found = (axes.axes[i] for i in places)
+    return math.prod(axis.extent if axis.is_origin else axis.size for axis in found)
+
+
+def _dot(op: Op, numbers: internals.Contraction, use: Use) -> Geometry | None:
+    side, view = use.position, use.view
+    shape = op.inputs[side].aval.shape
+    contracted, batched = numbers.contracted[side], numbers.batched[side]
+    free = [i for i in range(len(shape)) if i not in contracted and i not in batched]
+    in_axis, out_axis = _origins(view.axes, contracted), _origins(view.axes, free)
+    if not in_axis and view.contracted == 1:  # a factor of the kernel, as of weight normalization
+        return None
+    fan_in, fan_out = math.prod(shape[i] for i in contracted), _extent(view.axes, free)
+    if view.contracted > 1:  # one of a low-rank pair, multiplied before the signal
+        fan_in = fan_in if in_axis else view.contracted
+        fan_out = fan_out if out_axis else view.contracted
+    outputs, _ = product_axes(op, numbers, side, view.axes)
+    names = ", ".join(f"{i} ({shape[i]})" for i in contracted) or "none"
+    evidence = f"{op.primitive.name} sums over axes {names} of {_times(shape)}"
+    looks_up = _is_one_hot(op, 1 - side)
+    if looks_up:
+        fan_in = fan_out
+        evidence += ", of a one-hot signal"
+    return Geometry(fan_in, fan_out, in_axis, out_axis, (), outputs, evidence, looks_up)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+def _is_one_hot(op: Op, side: int) -> bool:
+    """Whether the signal is a comparison turned into numbers."""
+    source = op.inputs[side].op
+    while source is not None and source.primitive.name in ("convert_element_type", "reshape"):
+        source = source.inputs[0].op
+    return source is not None and source.primitive.name == "eq"
+
+
+def _conv(op: Op, conv: internals.Convolution, use: Use) -> Geometry:
+    shape, axes = op.inputs[1].aval.shape, use.view.axes
+    taps_in, taps_out = 1.0, 1.0
+    for i, axis in enumerate(conv.window):
+        step_in, step_out = taps(
+            shape[axis],
+            conv.strides[i],
+            conv.padding[i][0],
+            conv.lhs_dilation[i],
+            conv.rhs_dilation[i],
+        )
+        taps_in, taps_out = taps_in * step_in, taps_out * step_out
+    window = math.prod(shape[axis] for axis in conv.window)
+    groups = conv.groups * conv.batch_groups
+    outputs = [blank(n) for n in op.outputs[0].aval.shape]
+    outputs[conv.features] = axes.axes[conv.out_axis]
+    parts = [f"window {_times([shape[i] for i in conv.window])}", f"{shape[conv.in_axis]} inputs"]
+    parts += [f"{groups} groups"] * (groups > 1)
+    parts += [f"strides {_times(conv.strides)}"] * (max(conv.strides, default=1) > 1)
+    parts += [f"input dilation {_times(conv.lhs_dilation)}"] * (
+        max(conv.lhs_dilation, default=1) > 1
+    )
+    return Geometry(
+        shape[conv.in_axis] * taps_in,
+        _extent(axes, [conv.out_axis]) / groups * taps_out,
+        _origins(axes, [conv.in_axis]),
+        _origins(axes, [conv.out_axis]),
+        _origins(axes, conv.window),
+        Axes(tuple(outputs), axes.selected),
+        f"{op.primitive.name}: {', '.join(parts)}",
+        groups=groups,
+        in_stride=_phases(window, taps_in),
+        out_stride=_phases(window, taps_out),
+    )
+
+
+def _phases(window: int, taps: float) -> int:
+    """How many phases divide a window of which ``taps`` are met on average."""
+    return round(window / taps) if taps else 1
+
+
+def taps(
+    window: int, stride: int, padding: int, lhs_dilation: int, rhs_dilation: int
+) -> tuple[float, float]:
+    """Along one axis: taps that one output sums, and outputs that one input reaches, on average.
+
+    Output ``o`` meets, by tap ``t``, place ``stride o + rhs_dilation t - padding`` of the dilated
+    input, where every ``lhs_dilation``-th place holds an input; both repeat in phases.
+    """
+    offsets = [rhs_dilation * t - padding for t in range(window)]
+    met = sum((stride * o + x) % lhs_dilation == 0 for o in range(lhs_dilation) for x in offsets)
+    reached = sum((lhs_dilation * i - x) % stride == 0 for i in range(stride) for x in offsets)
+    return met / lhs_dilation, reached / stride
+
+
+def _table(op: Op, use: Use) -> Geometry | None:
+    """Rows of a table, by Flax's convention of fan_in the number of features."""
+    if op.primitive.name == "gather" and not is_lookup(op) and op.inputs[1].is_const:
+        return None
+    if op.primitive.name == "gather":
+        numbers, sizes = internals.geometry(op.primitive, op.params)
+        dropped = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
+    else:
+        (sizes,) = internals.geometry(op.primitive, op.params)
+        dropped = [i for i, n in enumerate(sizes) if n != op.inputs[0].aval.shape[i]]
+    kept = [i for i in range(len(sizes)) if i not in dropped]
+    features = math.prod(sizes[i] for i in kept)
+    return Geometry(
+        features,
+        features,
+        _origins(use.view.axes, dropped),
+        _origins(use.view.axes, kept),
+        (),
+        Axes.unknown(op.outputs[0].aval.shape),
+        f"{op.primitive.name} looks up rows of {features}",
+        looks_up=True,
+    )

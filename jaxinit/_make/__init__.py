@@ -1,0 +1,1 @@
+"""Whole trees of parameters: planned, made array by array, and saved."""

@@ -1,0 +1,299 @@
+"""Formats: where the elements of each leaf lie on disk, written and read piece by piece.
+
+A format is two steps. ``prepare`` makes all that is not weights, in an empty folder; ``store``
+opens it for pieces, in any order and from several processes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from .chunks import Entry, Piece
+
+Tree = Any
+
+
+class Store(Protocol):
+    """The elements of a checkpoint that is being made."""
+
+    def write(self, piece: Piece, data: np.ndarray) -> None:
+        """Put a piece in its place."""
+        ...
+
+    def read(self, piece: Piece) -> np.ndarray:
+        """A piece that was written, flat."""
+        ...
+
+    def sync(self) -> None:
+        """Return when all that was written is on disk."""
+        ...
+
+
+class Format(Protocol):
+    """A kind of checkpoint."""
+
+    def refused(self, entry: Entry) -> str | None:
+        """Why the format cannot hold the leaf."""
+        ...
+
+    def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
+        """Make what is not weights, and return the name of each leaf; ``tree`` has numbers."""
+        ...
+
+    def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
+        """Open a folder that was prepared."""
+        ...
+
+
+# safetensors ------------------------------------------------------------------------------------
+
+SHARD_BYTES = 5 * 10**9
+_CODES = {
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    **{"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"},
+    **{"bool": "BOOL", "complex64": "C64"},
+}
+
+
+class _Place(NamedTuple):
+    """Where a leaf begins."""
+
+    file: str
+    offset: int
+
+
+class Safetensors:
+    """``model.safetensors``, or shards of about 5 GB with ``model.safetensors.index.json``."""
+
+    def refused(self, entry: Entry) -> str | None:
+        return None if entry.dtype.name in _CODES else f"has no dtype {entry.dtype}"
+
+    def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
+        names = [entry.path.replace("/", ".") for entry in entries]
+        files = _shards(entries, names)
+        for file, leaves in files.items():
+            header, size = _header(entries, names, leaves)
+            with open(folder / file, "wb") as out:
+                out.write(header)
+                out.truncate(len(header) + size)
+        if len(files) > 1:
+            where = {names[i]: file for file, leaves in files.items() for i in leaves}
+            total = sum(entry.nbytes for entry in entries)
+            index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        return names
+
+    def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
+        places: dict[int, _Place] = {}
+        for file, leaves in _shards(entries, names).items():
+            offset = len(_header(entries, names, leaves)[0])
+            for i in leaves:
+                places[i] = _Place(file, offset)
+                offset += entries[i].nbytes
+        return _SafetensorsStore(folder, entries, places)
+
+
+class _SafetensorsStore:
+    def __init__(self, folder: Path, entries: Sequence[Entry], places: dict[int, _Place]) -> None:
+        self._folder, self._entries, self._places = folder, entries, places
+        self._dirty: set[str] = set()
+
+    def write(self, piece: Piece, data: np.ndarray) -> None:
+        place, itemsize = self._places[piece.leaf], data.dtype.itemsize
+        with open(self._folder / place.file, "r+b", buffering=0) as file:
+            file.seek(place.offset + piece.start * itemsize)
+            rest = memoryview(data.view(np.uint8))  # pyright: ignore[reportArgumentType]
+            while rest:
+                rest = rest[file.write(rest) :]
+        self._dirty.add(place.file)
+
+    def read(self, piece: Piece) -> np.ndarray:
+        place, dtype = self._places[piece.leaf], self._entries[piece.leaf].dtype
+        offset = place.offset + piece.start * dtype.itemsize
+        raw = np.fromfile(
+            self._folder / place.file, np.uint8, piece.length * dtype.itemsize, "", offset
+        )
+        return raw.view(dtype)
+
+    def sync(self) -> None:
+        for file in self._dirty:
+            with open(self._folder / file, "r+b") as opened:
+                os.fsync(opened.fileno())
+        self._dirty.clear()
+
+
+def _shards(entries: Sequence[Entry], names: Sequence[str]) -> dict[str, list[int]]:
+    """The leaves of each file, in the order they lie there: wide dtypes first, then by name."""
+    groups: list[list[int]] = [[]]
+    size = 0
+    for i, entry in enumerate(entries):
+        if groups[-1] and size + entry.nbytes > SHARD_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(i)
+        size += entry.nbytes
+    count = len(groups)
+    files = [f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
+    return {
+        "model.safetensors" if count == 1 else file: sorted(
+            group, key=lambda i: (-entries[i].dtype.itemsize, names[i])
+        )
+        for file, group in zip(files, groups, strict=True)
+    }
+
+
+def _header(
+    entries: Sequence[Entry], names: Sequence[str], leaves: Sequence[int]
+) -> tuple[bytes, int]:
+    """The head of a file, and how many bytes follow it."""
+    described: dict[str, Any] = {"__metadata__": {"format": "flax"}}
+    offset = 0
+    for i in leaves:
+        entry, end = entries[i], offset + entries[i].nbytes
+        code = _CODES[entry.dtype.name]
+        shape = list(entry.shape)
+        described[names[i]] = {"dtype": code, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(described, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, offset
+
+
+# orbax ------------------------------------------------------------------------------------------
+
+
+class Orbax:
+    """A checkpoint that orbax describes and tensorstore fills, one zarr array a leaf."""
+
+    def refused(self, entry: Entry) -> str | None:
+        import tensorstore
+
+        try:
+            tensorstore.dtype(entry.dtype.name)
+        except ValueError:
+            return f"has no dtype {entry.dtype}"
+        return None
+
+    def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
+        names = _describe(folder, tree)
+        found = [names[i] for i in range(len(entries))]
+        for name, entry in zip(found, entries, strict=True):
+            _array(folder, name, entry, create=True)
+        return found
+
+    def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
+        return _OrbaxStore(folder, entries, names)
+
+
+def _describe(folder: Path, tree: Tree) -> dict[int, str]:
+    """Have orbax describe the tree, without arrays; returns how it names each leaf.
+
+    Leaves count as NumPy arrays, which a reader may place on any devices.
+    """
+    import orbax.checkpoint as ocp
+
+    names: dict[int, str] = {}
+
+    class Described(ocp.type_handlers.TypeHandler):
+        def typestr(self) -> str:
+            return "np.ndarray"
+
+        async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
+            names.update((value, info.name) for value, info in zip(values, infos, strict=True))
+            return []
+
+        async def deserialize(self, infos: Any, args: Any = None) -> Any:
+            raise NotImplementedError
+
+        async def metadata(self, infos: Any) -> Any:
+            raise NotImplementedError
+
+    registry = ocp.type_handlers.create_type_handler_registry((int, Described()))
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="jaxinit",
+    )
+    described = folder / "description"
+    with _without_warnings():
+        handler = ocp.PyTreeCheckpointHandler(
+            use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=alone
+        )
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+            checkpointer.save(described.absolute(), tree)
+    for file in described.iterdir():
+        shutil.move(file, folder / file.name)
+    described.rmdir()
+    return names
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Orbax warns that it was given no arrays, which is the point."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _array(folder: Path, name: str, entry: Entry, create: bool) -> Any:
+    import tensorstore
+
+    spec: dict[str, Any] = {
+        "driver": "zarr",
+        "kvstore": {"driver": "file", "path": str((folder / name).absolute())},
+        "dtype": entry.dtype.name,
+    }
+    if create:
+        spec["metadata"] = {
+            "shape": entry.shape,
+            "chunks": [max(size, 1) for size in entry.box],
+            "compressor": None,  # weights do not compress
+            "dimension_separator": ".",
+        }
+    return tensorstore.open(spec, open=not create, create=create).result()
+
+
+class _OrbaxStore:
+    def __init__(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> None:
+        self._folder, self._entries, self._names = folder, entries, names
+
+    def _part(self, piece: Piece) -> Any:
+        """The box of the array that the piece fills."""
+        entry = self._entries[piece.leaf]
+        array = _array(self._folder, self._names[piece.leaf], entry, create=False)
+        if piece.window is None:
+            return array
+        first = np.unravel_index(piece.start, entry.shape)
+        sizes = [*entry.box]
+        sizes[entry.axis] = piece.length // math.prod(entry.box[entry.axis + 1 :])
+        return array[tuple(slice(a, a + n) for a, n in zip(first, sizes, strict=True))]
+
+    def write(self, piece: Piece, data: np.ndarray) -> None:
+        part = self._part(piece)
+        part.write(data.reshape(part.shape)).result()  # on disk when it returns
+
+    def read(self, piece: Piece) -> np.ndarray:
+        return self._part(piece).read().result().reshape(-1)
+
+    def sync(self) -> None:
+        pass
+
+
+FORMATS: dict[str, Format] = {"orbax": Orbax(), "safetensors": Safetensors()}

@@ -1,0 +1,92 @@
+"""Taps: a computation run again, with its intermediate values seen on the way, loops included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from . import jax_internals as internals
+from .ir import Op, Program, Value, evaluate, order
+
+# What to do with a value: given it and its sink (None without), the value to go on with, and what
+# is seen, an array of the same shape each time.
+Tap = Callable[[Any, Any], tuple[Any, Any]]
+
+_SINKS = 1_000_000  # positions of a loop's inputs from which on they are sinks
+
+
+def run(
+    outputs: Sequence[Value],
+    env: Mapping[Value, Any],
+    taps: Mapping[Value, Tap],
+    sinks: Mapping[Value, Any],
+) -> tuple[list[Any], dict[Value, Any]]:
+    """The values of ``outputs`` and what the taps saw, with an axis for each scan around them.
+
+    A sink is handed to its tap: an array with the same leading axes. Values in while loops and
+    branches are not seen.
+    """
+    known, seen = dict(env), {}
+
+    def tapped(value: Value, x: Any) -> Any:
+        if value in taps:
+            x, seen[value] = taps[value](x, sinks.get(value))
+        return x
+
+    for value in [v for v in known if v in taps]:
+        known[value] = tapped(value, known[value])
+    for op in order(outputs, known):
+        args = [known.get(value, value.const) for value in op.inputs]
+        if op.part is not None and "first_scanned" in op.part.control.options:
+            found, inner = _scan(op, args, taps, sinks)
+            seen |= inner
+        else:
+            given = dict(zip(op.inputs, args, strict=True))
+            found = evaluate(op.outputs, {v: x for v, x in given.items() if not v.is_const})
+        for value, x in zip(op.outputs, found, strict=True):
+            known[value] = tapped(value, x)
+    return [known.get(value, value.const) for value in outputs], seen
+
+
+def _scan(
+    op: Op, args: Sequence[Any], taps: Mapping[Value, Tap], sinks: Mapping[Value, Any]
+) -> tuple[list[Any], dict[Value, Any]]:
+    """A scan, what is seen in its body stacked."""
+    assert op.part is not None
+    part, (body,) = op.part, op.part.bodies
+    inside = sorted_taps(body, taps)
+    extra = {_SINKS + n: sinks[v] for n, v in enumerate(inside) if v in sinks}
+    order_seen: list[Value] = []
+
+    def step(given: Mapping[int, Any]) -> list[Any]:
+        env = {v: given[p] for v, p in zip(body.inputs, part.kept_inputs, strict=True)}
+        mine = {v: given[_SINKS + n] for n, v in enumerate(inside) if _SINKS + n in given}
+        values, seen = run(body.outputs, env, taps, mine)
+        order_seen[:] = list(seen)
+        return [*values, *seen.values()]
+
+    inputs = dict(zip(part.kept_inputs, args, strict=True)) | extra
+    carried = part.control.carried
+    # What is seen follows the loop's own outputs, under positions that nothing else has.
+    found = internals.run_control(
+        op.primitive, op.params, [step], inputs, carried, part.kept_outputs
+    )
+    count = len(part.kept_outputs)
+    return found[:count], dict(zip(order_seen, found[count:], strict=True))
+
+
+def sorted_taps(program: Program, taps: Mapping[Value, Tap]) -> list[Value]:
+    """The tapped values that a program makes, in loops too, in a fixed order."""
+    found: dict[Value, None] = {v: None for v in program.inputs if v in taps}
+    for op in order(program.outputs):
+        found |= {v: None for v in op.outputs if v in taps}
+        for body in op.part.bodies if op.part else ():
+            found |= dict.fromkeys(sorted_taps(body, taps))
+    return list(found)
+
+
+def sink_shape(turns: Sequence[int], width: int) -> jax.ShapeDtypeStruct:
+    """The shape of a sink of ``width`` numbers within scans of these lengths."""
+    return jax.ShapeDtypeStruct((*turns, width), "float32")

@@ -1,0 +1,52 @@
+"""Traces a function of any arguments: its computation as a jaxpr of the arrays among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr
+
+from . import jax_internals as internals
+from .trees import KeyPath, Skeleton, has_shape
+
+
+class Trace(NamedTuple):
+    """What a function computes of its arrays.
+
+    Attributes:
+      jaxpr: the computation, from arrays to arrays.
+      arguments: the arrays (or ShapeDtypeStructs) among the function's arguments.
+      paths: where each of them stands in ``(args, kwargs)``.
+      results: what surrounds the arrays that the function returns.
+    """
+
+    jaxpr: ClosedJaxpr
+    arguments: tuple[Any, ...]
+    paths: tuple[KeyPath, ...]
+    results: Skeleton
+
+
+def trace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Trace:
+    """The trace of ``function(*args, **kwargs)``; what is not an array is static."""
+    flat, structure = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))
+    places = [i for i, (_, x) in enumerate(flat) if has_shape(x)]
+    found: list[Skeleton] = []
+
+    def of_arrays(*arrays: Any) -> list[Any]:
+        given = [x for _, x in flat]
+        for i, array in zip(places, arrays, strict=True):
+            given[i] = array
+        positional, named = jax.tree.unflatten(structure, given)
+        skeleton, results = Skeleton.of(function(*positional, **named))
+        found.append(skeleton)
+        return results
+
+    arguments = tuple(flat[i][1] for i in places)
+    try:
+        with internals.brief_tracers():
+            jaxpr = jax.make_jaxpr(of_arrays)(*arguments)
+    except Exception:
+        jaxpr = jax.make_jaxpr(of_arrays)(*arguments)  # for the whole message of a tracer's error
+    return Trace(jaxpr, arguments, tuple(flat[i][0] for i in places), found[-1])

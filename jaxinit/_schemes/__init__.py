@@ -1,0 +1,1 @@
+"""The initializers: options that are checked once, and the arrays they make."""
