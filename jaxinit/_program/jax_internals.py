@@ -1,7 +1,7 @@
 """What is known of JAX's own equations: the one file that depends on more than JAX's public API.
 
 The names of equations' parameters are no contract of JAX. They are read here and nowhere else, and
-``tests/test_plan_internals.py`` says which one moved.
+``tests/program/test_jax_internals.py`` says which one moved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Minimax polynomials, lowest power first; derived by tests/derive_coefficients.py."""
+"""Minimax polynomials, lowest power first; derived by derive_coefficients.py in tests."""
 
 from typing import NamedTuple
 

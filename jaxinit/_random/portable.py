@@ -3,7 +3,7 @@
 A compiler may turn ``a*b + c`` into a fused multiply-add, which rounds once instead of twice; so to
 each product that feeds a sum a guard adds a zero first that no compiler can prove to be one. Fused
 with that, the product is rounded alone, and the guard costs nothing. XLA's compiler for CUDA was
-never seen to fuse the two (``tests/test_cuda.py`` reads its programs), and is spared the zero. A
+never seen to fuse the two (``tests/cuda`` reads its programs), and is spared the zero. A
 product outside a sum, a product by a power of two, and integers need no guard. Divisions, and the
 library's log, sin and cos, are not the same on every backend and are not used.
 """

@@ -3,7 +3,7 @@
 A row makes the layer of either library and the inputs; ``asked`` is the variance its outputs
 must have with independent inputs of variance 1.
 
-    python tests/layer_table.py  # prints it
+    python tests/helpers/layer_table.py  # prints it
 """
 
 from __future__ import annotations

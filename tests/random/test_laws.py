@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from law_table import COMPLEX_LAWS, EDGES, REAL_LAWS, THREE, TWO, some_words
 from scipy import special, stats
 
 from jaxinit._random import laws
 
 CHUNK = 2**24
 STRIDE = 4099  # prime, so that the words of a stride end in everything
-TWO = laws.truncated_normal(-2.0, 2.0)
-THREE = laws.truncated_normal(-3.0, 3.0)
-EDGES = np.array([0, 1, 2, 2**31 - 2, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1])
 
 
 def exact_symmetric(u, bound):
@@ -134,33 +132,6 @@ def test_tail_values_are_many():
     law = laws.truncated_normal(5.0, 7.0)
     w = jax.random.bits(jax.random.key(0), (10_000,), "uint32")
     assert len(np.unique(law(w)[0])) > 9_900  # jax.random.truncated_normal: 10
-
-
-REAL_LAWS = {
-    "uniform": (laws.UNIFORM, {}),
-    "symmetric_uniform": (laws.SYMMETRIC_UNIFORM, {}),
-    "normal": (laws.NORMAL, {}),
-    "truncated": (TWO, {}),
-    "truncated ": (THREE, {"bound": 3.0}),
-    "truncated_between": (laws.truncated_normal(-1.0, 3.0), {"lower": -1.0, "upper": 3.0}),
-    "truncated_between ": (laws.truncated_normal(5.0, 7.0), {"lower": 5.0, "upper": 7.0}),
-    "truncated_between  ": (laws.truncated_normal(-9.0, -2.0), {"lower": -9.0, "upper": -2.0}),
-}
-COMPLEX_LAWS = {
-    "complex_uniform": (laws.UNIFORM, {}),
-    "complex_normal": (laws.NORMAL, {}),
-    "complex_truncated": (TWO, {}),
-    "complex_truncated ": (THREE, {"bound": 3.0}),
-}
-
-
-def some_words(bits, count):
-    generator = np.random.Generator(np.random.SFC64(5))
-    dtype = oracle.UNSIGNED[bits]
-    w = generator.integers(0, 2**bits, 2**17, dtype=dtype)
-    small = np.arange(64, dtype=dtype)
-    w = np.concatenate([w, small, ~small, small ^ dtype(1 << (bits - 1)), w >> dtype(9)])
-    return [np.roll(w, 13 * i) for i in range(count)]
 
 
 @pytest.mark.parametrize("bits", [32, 64])

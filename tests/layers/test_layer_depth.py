@@ -1,6 +1,6 @@
 """Fifty layers deep: the second moment of the signal stays, whatever the kind of layer.
 
-python tests/test_layer_depth.py  # the table, with tanh and sigmoid next to mean-field theory
+python tests/layers/test_layer_depth.py  # the table, with tanh and sigmoid next to theory
 """
 
 from __future__ import annotations

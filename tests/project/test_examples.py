@@ -11,7 +11,7 @@ from table import raw
 
 import jaxinit
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 import swap  # noqa: E402
 

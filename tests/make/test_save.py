@@ -22,7 +22,7 @@ from jaxinit._make import chunks, formats, save
 from jaxinit._make.compile import Maker
 
 KEY = jax.random.key(5)
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[1] / "helpers"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from kill_saves import tree_hash
 import jaxinit
 from jaxinit.__main__ import main
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[1] / "helpers"
 
 
 def two(key=None):
@@ -116,7 +116,7 @@ def test_405_billion_parameters_are_planned_here():
         capture_output=True,
         text=True,
         check=True,
-        cwd=HERE.parent,
+        cwd=HERE.parents[1],
     )
     *_, total, devices = done.stdout.splitlines()
     assert total == "1137 leaves, 405,853,388,800 elements, 756 GiB, 8 executables"

@@ -13,7 +13,7 @@ from test_save import READERS, expected
 
 import jaxinit
 
-WORKER = str(pathlib.Path(__file__).parent / "distributed_worker.py")
+WORKER = str(pathlib.Path(__file__).parents[1] / "helpers/distributed_worker.py")
 
 
 def free_port():

@@ -36,7 +36,7 @@ from jaxinit import initializers
 from jaxinit._random import draw
 
 KEY = jax.random.key(11)
-GOLDEN = pathlib.Path(__file__).parent / "golden.json"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden.json"
 GOLDEN_SHAPE = (65, 34)
 QUICK_GOLDEN = ["float32", "bfloat16", "complex64", "float64"]  # what others are rounded from
 SLOW_DTYPES = ["float32", "float16", "float8_e4m3fn", "float8_e5m2"]

@@ -13,7 +13,7 @@ from scipy import stats
 import jaxinit
 from jaxinit import initializers
 
-PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "coming-from.md").read_text()
+PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "coming-from.md").read_text()
 SHAPE = (512, 384)
 LEVEL = 1e-6
 ROWS = [

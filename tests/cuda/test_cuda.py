@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import ptx
 import pytest
+from law_table import COMPLEX_LAWS, EDGES, REAL_LAWS, some_words
 from table import raw
-from test_laws import COMPLEX_LAWS, EDGES, REAL_LAWS, some_words
 
 from jaxinit import initializers
 from jaxinit._random import draw, laws

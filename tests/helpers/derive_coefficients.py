@@ -1,6 +1,6 @@
-"""Derives jaxinit/_coefficients.py: minimax polynomials by Remez exchange, in 50 digits.
+"""Derives jaxinit/_random/coefficients.py: minimax polynomials by Remez exchange, in 50 digits.
 
-    python tests/derive_coefficients.py > jaxinit/_coefficients.py
+    python tests/helpers/derive_coefficients.py > jaxinit/_random/coefficients.py
 
 Every polynomial has the least greatest *relative* error on its interval, in powers of
 ``x - center``. Needs mpmath.
@@ -153,9 +153,9 @@ def rounded(coefficients: list[mp.mpf], bits: int) -> tuple[str, ...]:
 
 
 def module() -> str:
-    """The text of jaxinit/_coefficients.py."""
+    """The text of jaxinit/_random/coefficients.py."""
     lines = [
-        '"""Minimax polynomials, lowest power first; derived by tests/derive_coefficients.py."""',
+        '"""Minimax polynomials, lowest power first; derived by derive_coefficients.py in tests."""',
         "",
         "from typing import NamedTuple",
         "",

@@ -98,7 +98,7 @@ ROWS = [
     ),
 ]
 HE = initializers.he_normal()
-COMBINED = [  # their oracle: tests/test_combinators.py
+COMBINED = [  # their oracle: tests/schemes/test_combinators.py
     Row("blocks", {"init": HE, "sizes": 2}, None, None),
     Row("blocks", {"init": [HE, initializers.glorot_uniform()], "sizes": (4, 30)}, None, None),
 ]
@@ -109,7 +109,7 @@ CHANGED = [  # likewise; factories alone
     Row("repeated", {"init": HE, "times": 2}, None, None),
     Row("masked", {"init": HE, "mask": np.tri(65, 34, dtype=bool)}, None, None),
 ]
-EXACT = [  # their oracle: tests/test_matrices.py
+EXACT = [  # their oracle: tests/schemes/test_matrices.py
     Row("identity", {}, None, None),
     Row("identity", {"gain": -0.3, "shift": (2, 1)}, None, None),
     Row("dirac", {"groups": 2}, None, None),
@@ -121,7 +121,7 @@ ORTHOGONAL = [  # their last bits follow the backend's linear algebra
     Row("orthogonal", {"scale": 1.3}, None, None),
     Row("delta_orthogonal", {}, None, None),
 ]
-DYNAMICS = [  # their oracle: tests/test_recipes.py; factories alone, logarithms not portable
+DYNAMICS = [  # tested in test_recipes.py; factories alone, logarithms not portable
     Row("chrono", {"t_max": 50.0}, None, None),
     Row("mamba_dt_bias", {}, None, None),
     Row("mamba_a_log", {}, None, None),
