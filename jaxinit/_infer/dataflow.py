@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Op, Program, Value, order
 from .._random.stream import is_typed_key
 from .axis_origin import Axes, blank, moved
@@ -84,15 +85,12 @@ class Graph:
     def number(self, value: Value) -> float | None:
         """A constant number, through casts and broadcasts; None for anything else."""
         while value.op is not None:
-            if value.op.primitive.name not in _KEEPS_NUMBER or self.kind(value):
+            if value.op.primitive.name not in primitives.KEEPS_NUMBER or self.kind(value):
                 return None
             value = value.op.inputs[0]
         if not value.is_const or value.aval.size != 1 or is_typed_key(value.aval):
             return None
         return float(value.const)
-
-
-_KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape", "squeeze"))
 
 
 def graph(program: Program, parameters: Sequence[int]) -> Graph:
@@ -260,12 +258,9 @@ def _viewed(op: Op, i: int, view: View) -> Sequence[View | None]:
         return [None] * len(op.outputs)
     unary = op.primitive.name
     same = all(made.aval.shape == op.inputs[i].aval.shape for made in op.outputs)
-    through = view.through if unary in _ARITHMETIC else (*view.through, unary)
+    through = view.through if unary in primitives.ARITHMETIC else (*view.through, unary)
     blanks = [Axes.unknown(made.aval.shape) for made in op.outputs]
     return [view._replace(axes=view.axes if same else a, through=through) for a in blanks]
-
-
-_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "neg", "select_n", "add_any"))
 
 
 def product_axes(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Op, Value
 from .axis_origin import Axes, Selection, moved
 from .dataflow import Graph, Kind, Link, View, is_linear, shift
@@ -26,20 +27,6 @@ from .dataflow import Graph, Kind, Link, View, is_linear, shift
 GRID = np.linspace(-8.0, 8.0, 641)
 _DENSITY = np.exp(-GRID * GRID / 2)
 _DENSITY /= _DENSITY.sum()
-
-_ELEMENTWISE = frozenset(
-    (
-        *("add", "sub", "mul", "div", "max", "min", "pow", "rem", "atan2", "nextafter", "add_any"),
-        *("neg", "abs", "sign", "floor", "ceil", "round", "exp", "exp2", "log", "log1p", "expm1"),
-        *("sqrt", "rsqrt", "cbrt", "square", "integer_pow", "logistic", "tanh", "sin", "cos"),
-        *("tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc"),
-        *("erf_inv", "lgamma", "digamma", "is_finite", "clamp", "select_n", "stop_gradient"),
-        *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "xor", "convert_element_type"),
-    )
-)
-_SUMS = frozenset(("add", "sub", "add_any"))
-_STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
-_POOLS = frozenset(("reduce_window_max", "reduce_window_sum"))
 
 
 class Step(NamedTuple):
@@ -210,13 +197,13 @@ def _pass(
         axes = Axes.unknown(step.outputs[0].aval.shape)
         common = _common([trail.axes[step.inputs[i]].selected for i in mine])
         return _same(trail, first, step.outputs[0], replace(axes, selected=common))
-    if name in _STATISTICS:
+    if name in primitives.STATISTICS:
         return _reduce(trail, step, first)
-    if name in _POOLS:
+    if name in primitives.POOLS:
         trail.candidates.append(Candidate(first, step, trail.axes[first].selected, False, False))
         trail.rescaled |= "max" not in name
         return _same(trail, first, step.outputs[0], trail.axes[first])
-    if is_linear(step) or name not in _ELEMENTWISE:
+    if is_linear(step) or name not in primitives.ELEMENTWISE:
         for i in mine:
             _end(trail, step.inputs[i], step)
         return []
@@ -242,7 +229,7 @@ def _same(trail: Trail, value: Value, made: Value, axes: Axes | None) -> list[Va
 def _reduce(trail: Trail, step: Op, value: Value) -> list[Value]:
     """A statistic, as it is for z ~ N(0, 1)."""
     made, f = step.outputs[0], trail.on_grid(value)
-    kind = _STATISTICS[step.primitive.name]
+    kind = primitives.STATISTICS[step.primitive.name]
     if np.ndim(f):
         trail.candidates.append(Candidate(value, step, trail.axes[value].selected, False, False))
         (axes,) = internals.geometry(step.primitive, step.params)
@@ -266,19 +253,19 @@ def _elementwise(
     followed = [i for i in mine if np.ndim(trail.on_grid(step.inputs[i]))]
     parts = {trail.axes[step.inputs[i]].selected for i in followed}
     if len(parts) > 1:  # different blocks meet
-        if name in _SUMS or name == "select_n":
+        if name in primitives.SUMS or name == "select_n":
             value = step.inputs[followed[0]]
             return _same(trail, value, made, Axes(trail.axes[value].axes, _common(list(parts))))
         for i in followed:
             _end(trail, step.inputs[i], step)
         return []
     others = [value for i, value in enumerate(step.inputs) if i not in mine]
-    if name in _SUMS and any(
+    if name in primitives.SUMS and any(
         graph.kind(other) is Kind.SIGNAL and is_residual(origin, other) for other in others
     ):
         _end(trail, first, step, residual=True)
         return []
-    if name in _SUMS:
+    if name in primitives.SUMS:
         trail.met += [other for other in others if graph.kind(other) is Kind.SIGNAL]
     inputs: list[Value | float] = []
     for i, value in enumerate(step.inputs):
@@ -339,10 +326,10 @@ def _neutral(graph: Graph, trail: Trail, step: Op, i: int, value: Value) -> floa
     """
     name, other = step.primitive.name, step.inputs[i]
     kind = graph.kind(other)
-    if kind is Kind.WEIGHT and name in (*_SUMS, "mul", "div"):
+    if kind is Kind.WEIGHT and name in (*primitives.SUMS, "mul", "div"):
         for view in graph.views.get(other, ()):
             trail.added.append(Added(view, step, value in trail.normalized))
-    if name in _SUMS or name == "select_n":
+    if name in primitives.SUMS or name == "select_n":
         return 0.0
     if name in ("mul", "div") and kind is not Kind.SIGNAL:
         return 0.25 if kind is Kind.WEIGHT and slopes(graph, step) else 1.0  # as PReLU starts

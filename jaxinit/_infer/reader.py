@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Op, Value
 from .._schemes.fans import Layout
 from .activation_match import IDENTITY, UNKNOWN, Recognised, recognise
@@ -15,7 +16,7 @@ from .dataflow import Graph, Kind, Link, Use, is_linear
 from .follow_output import Candidate, Trail, follow, slopes
 from .kernel_fans import Geometry, geometry
 from .parameter import Branch, Parameter, Source
-from .residual import AFFINE, MOVES, chains, descends, signal, source
+from .residual import chains, descends, signal, source
 
 
 class Kernel(NamedTuple):
@@ -100,7 +101,11 @@ class Reader:
         if start is None:
             return Source("")
         found = [t for t in self.taken.get(kernel.op, ()) if t.value is start][:1]
-        while not found and start.op is not None and start.op.primitive.name in MOVES:
+        while (
+            not found
+            and start.op is not None
+            and start.op.primitive.name in primitives.KEEPS_SIGNAL
+        ):
             start = start.op.inputs[0]
         if not found and start.op is not None and start.op.primitive.name == "mul":
             factors = self.taken.get(start.op, [])
@@ -125,7 +130,7 @@ class Reader:
         """Whether a signal is an input, or normalized."""
         if value.op is None:
             return "data" if value not in self.graph.sources else ""
-        while value.op is not None and value.op.primitive.name in AFFINE:
+        while value.op is not None and value.op.primitive.name in primitives.AFFINE:
             if any(v.op and v.op.primitive.name in ("rsqrt", "sqrt") for v in value.op.inputs):
                 return "normalized"
             same = [v for v in value.op.inputs if v.aval.size == value.aval.size]
@@ -215,7 +220,7 @@ class Reader:
     def _carried(self, value: Value) -> bool:
         """Whether the value is the state of a loop, but for moves."""
         while value not in self.graph.looped:
-            if value.op is None or value.op.primitive.name not in AFFINE:
+            if value.op is None or value.op.primitive.name not in primitives.AFFINE:
                 return False
             value = value.op.inputs[0]
         return True

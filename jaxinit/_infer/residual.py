@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._program import primitives
 from .._program.ir import Op, Value
 from .dataflow import Graph, Kind, is_linear
 from .parameter import Branch
-
-# Operations that keep a signal what it is; and those that change its scale and bias alone.
-MOVES = frozenset(
-    (
-        *("reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "stop_gradient"),
-        *("convert_element_type", "sharding_constraint", "reduce_window_max"),
-    )
-)
-AFFINE = MOVES | {"add", "sub", "mul", "div", "neg", "select_n"}
 
 
 def signal(graph: Graph, op: Op) -> Value | None:
@@ -34,7 +26,7 @@ def source(graph: Graph, value: Value) -> Op | None:
         inputs = [
             v for v in op.inputs if graph.kind(v) is Kind.SIGNAL and v.aval.size == value.aval.size
         ]
-        if len(inputs) != 1 or op.primitive.name not in AFFINE:
+        if len(inputs) != 1 or op.primitive.name not in primitives.AFFINE:
             return None
         value = inputs[0]
     return None

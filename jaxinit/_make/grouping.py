@@ -19,17 +19,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Builder, Op, Program, Value, cuts, order
 from .._random.stream import is_typed_key
-
-# Operations that move numbers without changing one: a constant may be lifted through them.
-_MOVES = frozenset(
-    (
-        *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate"),
-        *("select_n", "slice", "pad", "copy", "copy_p", "rev", "gather"),
-        *("dynamic_slice", "dynamic_update_slice"),
-    )
-)
 
 
 class Signature(NamedTuple):
@@ -181,7 +173,7 @@ def _lifting(ops: Sequence[Op]) -> dict[Op, bool]:
     spoilt: set[Op] = set()  # something that follows computes with floats
     for op in reversed(ops):
         bits = op.primitive in (internals.RANDOM_BITS, internals.THREEFRY)
-        moves = op.primitive.name in _MOVES or internals.is_kernel(op.primitive)
+        moves = op.primitive.name in primitives.MOVES or internals.is_kernel(op.primitive)
         exact = op.part is None and not any(internals.is_float(v.aval) for v in op.outputs)
         fine[op] = bits or ((moves or exact) and op not in spoilt)
         if not fine[op]:

@@ -20,6 +20,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import (
     Builder,
     Op,
@@ -33,22 +34,6 @@ from .._program.ir import (
 )
 from .._random.draw import jaxinit_draw
 from .._random.stream import Pair
-
-# Operations that keep all elements in their order, or repeat them.
-_MOVES = frozenset(("reshape", "squeeze", "expand_dims", "broadcast_in_dim"))
-# Operations whose elements are made of the elements at the same place.
-_ELEMENTWISE = frozenset(
-    (
-        *("add", "sub", "mul", "div", "rem", "neg", "sign", "abs", "max", "min", "clamp"),
-        *("and", "or", "xor", "not", "shift_left", "shift_right_logical", "population_count"),
-        *("shift_right_arithmetic", "bitcast_convert_type", "convert_element_type"),
-        *("eq", "ne", "lt", "le", "gt", "ge", "is_finite", "select_n", "nextafter"),
-        *("floor", "ceil", "round", "sqrt", "rsqrt", "cbrt", "pow", "integer_pow", "square"),
-        *("exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh", "sin", "cos", "tan"),
-        *("erf", "erfc", "erf_inv", "lgamma", "digamma", "atan2", "complex", "real", "imag"),
-        *("stop_gradient", "copy", "reduce_precision", *_MOVES),
-    )
-)
 
 
 class Place(NamedTuple):
@@ -176,13 +161,13 @@ def _has_rule(value: Value, place: Place) -> bool:
     arrays = [v for v in op.inputs if v.aval.size > 1]
     if any(v.aval.size < value.aval.size for v in arrays):
         return False
-    rounds = internals.is_float(value.aval) and op.primitive.name not in _MOVES
+    rounds = internals.is_float(value.aval) and op.primitive.name not in primitives.KEEPS_ORDER
     return not (rounds and any(_is_apart(v) for v in arrays))
 
 
 def _is_apart(value: Value) -> bool:
     """Whether the value is an array that is known, or comes from a loop, but for its shape."""
-    while value.op is not None and value.op.primitive.name in _MOVES:
+    while value.op is not None and value.op.primitive.name in primitives.KEEPS_ORDER:
         value = value.op.inputs[0]
     return value.op is None or internals.is_scan(value.op.primitive)
 
@@ -190,10 +175,10 @@ def _is_apart(value: Value) -> bool:
 def _is_elementwise(op: Op) -> bool:
     """Whether each element is made of those at the same place, after broadcasting."""
     if op.primitive.name == "reshape":
-        return op.params.get("dimensions") is None
+        return internals.keeps_order(op.params)
     if op.primitive.name == "bitcast_convert_type":
         return op.inputs[0].aval.shape == op.outputs[0].aval.shape
-    return op.primitive.name in _ELEMENTWISE or op.primitive is internals.THREEFRY
+    return op.primitive.name in primitives.SAME_BITS_IN_PARTS or op.primitive is internals.THREEFRY
 
 
 def _bodies(value: Value, place: Place) -> tuple[tuple[Program, ...], Place]:
@@ -229,7 +214,7 @@ def _apply(
     if op.primitive is internals.RANDOM_BITS:
         return random_words(op, whole[op.inputs[0]], window.index)
     if op.primitive.name == "iota":
-        axis = op.params["dimension"]
+        (axis,) = internals.geometry(op.primitive, op.params)
         along = window.index // window.number(math.prod(shape[axis + 1 :]))
         return lax.convert_element_type(along % window.number(shape[axis]), value.aval.dtype)
     args = [
@@ -239,7 +224,7 @@ def _apply(
     if op.primitive is internals.THREEFRY:
         return fused_bits(op, args)[op.outputs.index(value)]  # type: ignore[index]
     rows = [jnp.broadcast_to(x, (window.length,)) for x in args]
-    if op.primitive.name in _MOVES:
+    if op.primitive.name in primitives.KEEPS_ORDER:
         return rows[0]
     return internals.bind(op.primitive, op.params, op.context, rows)[0]
 
@@ -275,7 +260,8 @@ def _broadcast_shape(op: Op, operand: Value, shape: tuple[int, ...]) -> tuple[in
     sizes = operand.aval.shape
     if op.primitive.name != "broadcast_in_dim":
         return (1,) * (len(shape) - len(sizes)) + tuple(sizes)
-    places = dict(zip(op.params["broadcast_dimensions"], sizes, strict=True))
+    (kept,) = internals.geometry(op.primitive, op.params)
+    places = dict(zip(kept, sizes, strict=True))
     return tuple(places.get(axis, 1) for axis in range(len(shape)))
 
 

@@ -253,12 +253,18 @@ _GEOMETRY = {
     "reduce_max": ("axes",),
     "reduce_min": ("axes",),
     "convert_element_type": ("new_dtype",),
+    "iota": ("dimension",),
 }
 
 
 def geometry(primitive: core.Primitive, params: Mapping[str, Any]) -> tuple[Any, ...]:
     """What the operation does to axes, as its parameters of ``_GEOMETRY``."""
     return tuple(params[name] for name in _GEOMETRY[primitive.name])
+
+
+def keeps_order(params: Mapping[str, Any]) -> bool:
+    """Whether a reshape reads the elements in row-major order, as all do that jax.numpy makes."""
+    return params.get("dimensions") is None
 
 
 class Contraction(NamedTuple):

@@ -155,7 +155,7 @@ def rounded(coefficients: list[mp.mpf], bits: int) -> tuple[str, ...]:
 def module() -> str:
     """The text of jaxinit/_random/coefficients.py."""
     lines = [
-        '"""Minimax polynomials, lowest power first; derived by derive_coefficients.py in tests."""',
+        '"""Minimax polynomials, lowest power first; derived by derive_coefficients.py in tests."""',  # noqa: E501
         "",
         "from typing import NamedTuple",
         "",

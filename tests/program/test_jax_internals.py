@@ -1,4 +1,4 @@
-"""What _jax_internals reads of JAX's equations: found where it was, or the test names it."""
+"""What jax_internals reads of JAX's equations: found where it was, or the test names it."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.extend.core import primitives
+from jax.interpreters.partial_eval import DynamicJaxprTracer
 
 from jaxinit._program import jax_internals as internals
 
@@ -107,15 +108,20 @@ def test_binding_under_the_recorded_settings():
 
 
 def test_brief_tracers_restores_the_message():
+    method = DynamicJaxprTracer.__dict__["_origin_msg"]
+
     def function(x):
-        with internals.brief_tracers():
+        with internals.brief_tracers(), internals.brief_tracers():
             assert x._origin_msg() == ""
+        assert DynamicJaxprTracer.__dict__["_origin_msg"] is method
+        assert x._origin_msg()
         return x
 
     jax.make_jaxpr(function)(X)
 
 
 GEOMETRY = {
+    "iota": lambda x: jax.lax.broadcasted_iota("int32", x.shape, 1),
     "reshape": lambda x: x.reshape(3, 2),
     "rev": lambda x: lax.rev(x, (0,)),
     "transpose": lambda x: x.T,
