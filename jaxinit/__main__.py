@@ -13,7 +13,7 @@ from . import _command
 from ._check.audit import audit
 from ._choose.recommend import recommend
 from ._make.formats import FORMATS
-from ._schemes.base import DISTRIBUTIONS, MODES
+from ._schemes.variance import DISTRIBUTIONS, MODES
 
 
 def _recommend(arguments: argparse.Namespace) -> None:

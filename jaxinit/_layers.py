@@ -1,8 +1,8 @@
-"""What every layer shares: from its geometry and its options to the initializers it uses.
+"""What the layers of ``jaxinit.linen`` and ``jaxinit.nnx`` share: which initializers they use.
 
-Nothing here knows Flax. A layer has a label (its name and path, for errors), a kind (which row of
-the defaults it takes) and a layout; from these and what the user gave come the kernel's and the
-bias's initializers.
+A layer knows its label (its name and path, for errors), its kind (which of a framework's defaults
+it takes) and the layout of its kernel. From these and what the user gave come the initializers of
+its kernel and bias. Nothing here knows Flax.
 """
 
 from __future__ import annotations
@@ -11,61 +11,20 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from . import _functions, initializers
 from ._choose.activations import Activation, resolve
 from ._choose.recommend import recommend
-from ._random import laws
-from ._schemes.base import Initializer, Scaled
-from ._schemes.blocks import Blocks, Init
+from ._schemes import frameworks
+from ._schemes.base import Init, Initializer
+from ._schemes.blocks import Blocks
+from ._schemes.checks import check_choice
 from ._schemes.fans import Layout
-
-Kind = Literal["kernel", "transposed", "projection", "output", "cell", "recurrent", "embedding"]
-
-
-class Laws(NamedTuple):
-    """A framework's default for a kernel and its bias."""
-
-    kernel: Init
-    bias: Init
-
-
-_ZEROS = initializers.zeros
-_LECUN, _GLOROT = initializers.lecun_normal(), initializers.glorot_uniform()
-_ORTHOGONAL = initializers.orthogonal()
-# torch: U(-b, b), b = 1/sqrt(fan_in); of a transposed convolution it takes the outputs for fan_in,
-# and in a cell b = 1/sqrt(hidden) throughout, the fan_out of a gate.
-_TORCH = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-_TORCH_OUT = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
-_FLAX_EMBEDDING = initializers.variance_scaling(1.0, "fan_in", "normal")
-_KERAS_EMBEDDING = Scaled(laws.SYMMETRIC_UNIFORM, 0.05, call="uniform(-0.05, 0.05)")
-
-# A kind that is not listed takes the law of "kernel".
-DEFAULTS: Mapping[str, Mapping[str, Laws]] = {
-    "jax": {
-        "kernel": Laws(_LECUN, _ZEROS),
-        "recurrent": Laws(_ORTHOGONAL, _ZEROS),
-        "embedding": Laws(_FLAX_EMBEDDING, _ZEROS),
-    },
-    "keras": {
-        "kernel": Laws(_GLOROT, _ZEROS),
-        "recurrent": Laws(_ORTHOGONAL, _ZEROS),
-        "embedding": Laws(_KERAS_EMBEDDING, _ZEROS),
-    },
-    "torch": {
-        "kernel": Laws(_TORCH, _TORCH),
-        "transposed": Laws(_TORCH_OUT, _TORCH_OUT),
-        "projection": Laws(_GLOROT, _ZEROS),
-        "output": Laws(_TORCH, _ZEROS),
-        "cell": Laws(_TORCH_OUT, _TORCH_OUT),
-        "recurrent": Laws(_TORCH_OUT, _TORCH_OUT),
-        "embedding": Laws(initializers.normal(1.0), _ZEROS),
-    },
-}
-FORGET_BIAS = {"keras": 1.0}  # of an LSTM; the other frameworks treat it as any bias
+from ._schemes.frameworks import FRAMEWORKS, Defaults, Framework, Kind
 
 
 class Options(NamedTuple):
@@ -75,32 +34,27 @@ class Options(NamedTuple):
     kind: Kind
     layout: Layout
     activation: Activation = None
-    defaults: str = "jax"
+    defaults: Framework = "jax"
 
     def kernel(self, init: Init | None) -> Init:
         """The kernel's initializer: the one given, the activation's, or the default."""
         if init is None and self.activation is not None:
             init = self._recommended()
         if init is None:
-            return fit(self.label, self._laws().kernel, self._counted())
+            return fit(self.label, self._defaults().kernel, self._counted())
         return fit(self.label, init, self.layout)
 
     def bias(self, init: Init | None, kernel_shape: Sequence[int]) -> Init:
         """The bias's initializer, which may have the kernel's fans."""
-        given, layout = (init, self.layout) if init else (self._laws().bias, self._counted())
+        given, layout = (init, self.layout) if init else (self._defaults().bias, self._counted())
         return fit(self.label, given, layout, tuple(kernel_shape))
 
-    def _laws(self) -> Laws:
-        if self.defaults not in DEFAULTS:
-            raise ValueError(
-                f"{self.label}: defaults must be one of {', '.join(DEFAULTS)}; "
-                f"got {self.defaults!r}."
-            )
-        rows = DEFAULTS[self.defaults]
-        return rows.get(self.kind, rows["kernel"])
+    def _defaults(self) -> Defaults:
+        check_choice(self.label, "defaults", self.defaults, FRAMEWORKS)
+        return frameworks.defaults(self.defaults, self.kind)
 
     def _counted(self) -> Layout:
-        """The layout as the framework counts: Keras and torch leave strides and groups out."""
+        """The layout as the framework counts it: Keras and PyTorch ignore strides and groups."""
         if self.defaults == "jax":
             return self.layout
         return replace(self.layout, groups=1, in_stride=1, out_stride=1)
@@ -129,36 +83,45 @@ def check_groups(label: str, groups: int, inputs: int, outputs: int) -> None:
 
 
 def kept_dtype(carry: Any, new: Any, outputs: jax.Array) -> tuple[Any, jax.Array]:
-    """The new carry in the dtype of the old one, as a scan needs it."""
-    return jax.tree.map(lambda old, new: new.astype(old.dtype), carry, new), outputs
+    """The new carry in the dtype of the old one, as a scan needs it.
+
+    A complex number does not become a real one: its imaginary part would be lost.
+    """
+
+    def kept(old: jax.Array, new: jax.Array) -> jax.Array:
+        loses = jnp.iscomplexobj(new) and not jnp.iscomplexobj(old)
+        return new if loses else new.astype(old.dtype)
+
+    return jax.tree.map(kept, carry, new), outputs
 
 
-def projection_layout(own: Layout, defaults: str, kernel_init: Init | None) -> Layout:
-    """Of queries, keys and values; torch's default law sees the three as one matrix."""
+def projection_layout(own: Layout, defaults: Framework, kernel_init: Init | None) -> Layout:
+    """The layout of queries, keys and values; PyTorch's default treats them as one matrix."""
     together = defaults == "torch" and kernel_init is None
     return replace(own, out_repeat=3) if together else own
 
 
 def forget_init(
-    defaults: str | None, forget_bias: float | None, bias_init: Init | None
+    defaults: Framework | None, forget_bias: float | None, bias_init: Init | None
 ) -> Initializer | None:
-    """Of an LSTM's forget gate; None where it is as the other gates'."""
+    """The initializer of a forget gate's bias; None where it is that of the other gates."""
     if forget_bias is None and bias_init is None:
-        forget_bias = FORGET_BIAS.get(defaults or "jax")
+        forget_bias = frameworks.FORGET_BIAS.get(defaults or "jax")
     return None if forget_bias is None else initializers.constant(forget_bias)
 
 
 def fit(label: str, init: Init, layout: Layout, kernel: tuple[int, ...] | None = None) -> Init:
     """The initializer with the layer's layout, where it is one of ours and has none of its own.
 
-    Around one of ours may be boxes of partitioning metadata; any other function stays as it is.
+    One of ours may be wrapped in a function that adds partitioning metadata; any other function
+    stays as it is. ``kernel`` is the shape whose fans count, where the parameter is a bias.
     """
     own = _FACTORIES.get(init, init) if inspect.isfunction(init) else init
     if isinstance(own, Initializer):
-        if layout.blocks == 1 or kernel is not None or not own.plain:
+        if layout.blocks == 1 or kernel is not None or not own.takes_layout:
             return own.fitted(label, layout, kernel)
         block = own.fitted(label, layout.block)
-        return Blocks((block,), layout.blocks, layout.block_axis, call=block.call)
+        return Blocks(block, layout.blocks, layout.block_axis, label=block.name)
     inner = getattr(init, "__wrapped__", None)
     if inner is None:
         return init
@@ -167,7 +130,7 @@ def fit(label: str, init: Init, layout: Layout, kernel: tuple[int, ...] | None =
 
 
 class Boxed(NamedTuple):
-    """A fitted initializer in the box that another function puts around its value."""
+    """A fitted initializer, its value wrapped in the metadata that ``box`` puts around values."""
 
     box: Init
     init: Init
@@ -188,7 +151,7 @@ class Reshaped(NamedTuple):
 
 
 def _replaced(box: Any, function: Callable[[Any], Any]) -> Any:
-    """A value, or one in Flax's metadata, through a function."""
+    """A function of a value, or of a value wrapped in Flax's metadata."""
     if hasattr(box, "raw_value"):  # Flax NNX
         box.raw_value = function(box.raw_value)
         return box

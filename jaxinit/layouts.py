@@ -1,14 +1,14 @@
-"""Layouts: from what a layer is to the axes of its kernel by role and its effective fans.
+"""Layouts: what each axis of a layer's kernel is, for layers of every kind.
 
-A layout serves any variance-scaling initializer, with or without Flax:
+A layout is an option of every initializer that counts fans, with or without Flax:
 
     initializers.he_normal(layout=layouts.einsum("bti,ihd->bthd"))
     layouts.conv((2, 2), groups=64).fans((3, 3, 1, 64))
 
-fan_in is the mean number of kernel terms that one output sums, in the interior and averaged over
-the phases of a stride; fan_out is the same of the transposed map, which carries gradients. So with
-independent inputs of variance 1, a kernel of variance 1/fan_in gives outputs of variance 1.
-Kernels have Flax's shapes. The layers of ``jaxinit.linen`` and ``jaxinit.nnx`` know their own.
+fan_in is the number of products that one output sums, away from borders and averaged over the
+positions of a stride; fan_out is the same for the transposed map, which carries gradients. So with
+independent inputs of variance 1, a kernel of variance 1/fan_in gives outputs of variance 1. Kernels
+have Flax's shapes. The layers of ``jaxinit.linen`` and ``jaxinit.nnx`` know their own layouts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def general_dense(in_axes: int = 1, out_axes: int = 1, batch_axes: int = 0) -> L
     """A dense layer over several axes: kernel (*batch, *in, *out).
 
     Args:
-      in_axes, out_axes, batch_axes: how many of each.
+      in_axes: the number of input axes.
+      out_axes: the number of output axes.
+      batch_axes: the number of batch axes.
 
     Raises:
       ValueError: a count that is not positive (batch_axes: negative).
@@ -76,17 +78,18 @@ def conv(
 ) -> Layout:
     """A convolution's kernel (*window, in/groups, out).
 
-    fan_in is the window times in/groups; fan_out the window times out/(groups s^2) for two strides
-    s. A dilated kernel has the fans of a dense one.
+    fan_in is the size of the window times in/groups. fan_out is the size of the window times
+    out/groups, divided by the strides. A dilated kernel has the fans of one that is not dilated.
 
     Args:
-      strides: of each window axis, or one for all.
-      groups: of a grouped convolution; depthwise where it is the number of inputs.
-      input_dilation: as ``strides``; divides fan_in, as the stride of a transposed convolution.
-      axes: how many window axes an int for all stands for.
+      strides: the stride of each window axis, or one for all.
+      groups: the number of groups; the number of inputs for a depthwise convolution.
+      input_dilation: the dilation of the input along each window axis, or one for all; it divides
+        fan_in, like the stride of a transposed convolution.
+      axes: the number of window axes, which an int for all of them stands for.
 
     Raises:
-      ValueError: a number that is not positive.
+      ValueError: a number that is not a positive int.
 
     Example:
       >>> from jaxinit import layouts
@@ -104,15 +107,16 @@ def conv(
 def conv_transpose(strides: Sizes = 1, transpose_kernel: bool = False, *, axes: int = 2) -> Layout:
     """A transposed convolution's kernel (*window, in, out), or (*window, out, in).
 
-    One output meets one phase of the stride only: fan_in is the window times in, over the strides.
+    Each output sees only one part in strides of the window, so fan_in is the size of the window
+    times in, divided by the strides.
 
     Args:
-      strides: of each window axis, or one for all.
-      transpose_kernel: whether the kernel has the shape of the convolution it transposes.
-      axes: how many window axes an int for all stands for.
+      strides: the stride of each window axis, or one for all.
+      transpose_kernel: whether the kernel has the shape of the convolution that it transposes.
+      axes: the number of window axes, which an int for all of them stands for.
 
     Raises:
-      ValueError: a number that is not positive.
+      ValueError: a number that is not a positive int.
 
     Example:
       >>> from jaxinit import layouts
@@ -128,11 +132,11 @@ def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
     """A local convolution's kernel (*places, window * in, out): one for each place of the output.
 
     Args:
-      kernel_size: the window.
-      strides: of each window axis, or one for all.
+      kernel_size: the sizes of the window.
+      strides: the stride of each window axis, or one for all.
 
     Raises:
-      ValueError: a number that is not positive.
+      ValueError: a number that is not a positive int.
 
     Example:
       >>> from jaxinit import layouts
@@ -150,8 +154,8 @@ def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
 def embedding() -> Layout:
     """An embedding's table (vocabulary, features): fan_in and fan_out are features.
 
-    One output sums one term, so this fan_in is a convention, Flax's: a table of variance 1/features
-    has rows of length 1.
+    A lookup sums nothing, so this fan_in is a convention, that of Flax: the rows of a table of
+    variance 1/features have length 1.
 
     Example:
       >>> from jaxinit import layouts
@@ -188,15 +192,15 @@ def attention(projection: str) -> Layout:
 def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout:
     """Several kernels fused along one axis, as queries, keys and values, or the gates of a cell.
 
-    Fans are those of a block, and an initializer draws each block apart.
+    Fans are those of one block, and an initializer draws each block by itself.
 
     Args:
-      blocks: how many equal ones, or their sizes along ``axis``.
-      layout: of one block; without one, a dense layer's.
-      axis: along which they stand.
+      blocks: the number of equal blocks, or their sizes along ``axis``.
+      layout: the layout of one block; without one, that of a dense layer.
+      axis: the axis along which the blocks lie.
 
     Raises:
-      ValueError: blocks that are not positive.
+      ValueError: numbers or sizes that are not positive ints.
 
     Example:
       >>> from jaxinit import layouts
@@ -210,7 +214,7 @@ def stacked(layout: Layout | None = None) -> Layout:
     """Kernels stacked along a new first axis: experts, layers, ensembles.
 
     Args:
-      layout: of one kernel; without one, a dense layer's.
+      layout: the layout of one kernel; without one, that of a dense layer.
 
     Example:
       >>> from jaxinit import layouts
@@ -237,20 +241,23 @@ def einsum(
     input_shape: Sequence[int] | None = None,
     kernel_shape: Sequence[int] | None = None,
 ) -> Layout:
-    """The kernel of an einsum: "input,kernel->output".
+    """The kernel of an einsum, whose equation is "input,kernel->output".
 
-    A kernel's axis is summed over with the input (in), kept (out), shared by input and output
-    (batch), or summed over alone (window). Where the input is also summed over an axis that the
-    kernel does not have, one output sums its terms that many times, and ``input_shape`` is needed.
+    Each axis of the kernel is summed over together with the input (an input axis), kept in the
+    output (an output axis), shared by input and output (a batch axis), or summed over alone (part
+    of the window). Where the input is also summed over an axis that the kernel does not have, one
+    output sums its products that many times, and ``input_shape`` is needed.
 
     Args:
-      equation: two operands and an explicit output; an ellipsis in the input and output is free,
-        one in the kernel needs ``kernel_shape``.
-      input_shape, kernel_shape: checked against the equation where given.
+      equation: two operands and an explicit output. An ellipsis may stand in the input and the
+        output; one in the kernel needs ``kernel_shape``.
+      input_shape: the shape of the input, checked against the equation.
+      kernel_shape: the shape of the kernel, checked against the equation.
 
     Raises:
-      ValueError: an equation without two operands or output, with an index repeated in one operand
-        or unknown in the output; shapes that do not fit, or that are needed and not given.
+      ValueError: an equation without two operands or an output, with an index that is repeated in
+        one operand or unknown in the output; shapes that do not fit, or that are needed and not
+        given.
 
     Example:
       >>> from jaxinit import layouts

@@ -1,19 +1,21 @@
-"""flax.linen with right fans: change ``import flax.linen as nn`` to ``import jaxinit.linen as nn``.
+"""The layers of ``flax.linen``, with initializers that know the right fans.
 
-What is not here (``Module``, ``compact``, ``LayerNorm``, ``relu``, ...) is Flax's own. Each layer
-here is a subclass of Flax's layer of the same name: same arguments, parameters, shapes, names, so
-that a checkpoint fits both. What they add:
+Change ``import flax.linen as nn`` to ``import jaxinit.linen as nn``. Names that are not defined
+here (``Module``, ``compact``, ``LayerNorm``, ``relu``, ...) are Flax's own. Each layer here is a
+subclass of Flax's layer of the same name, with the same arguments, parameters, shapes and names, so
+a checkpoint fits both. What they add:
 
-- ``activation``: a name or function. It is applied to the output, and the kernel is initialised for
-  it by ``jaxinit.recommend``, with the layer's true fans.
-- ``kernel_init``, ``bias_init``: a jaxinit initializer that was given no axes and no layout takes
-  the layer's own; a bias's takes the kernel's fans, so that
-  ``bias_init=initializers.variance_scaling(1 / 3, "fan_in", "uniform")`` is torch's
+- ``activation``: a name or a function. It is applied to the output, and the kernel is initialized
+  for it as ``jaxinit.recommend`` says, with the layer's true fans.
+- ``kernel_init`` and ``bias_init``: a jaxinit initializer that was given no axes and no layout
+  takes the layer's own. The bias's takes the fans of the kernel, so
+  ``bias_init=initializers.variance_scaling(1 / 3, "fan_in", "uniform")`` is PyTorch's
   U(-1/sqrt(fan_in), 1/sqrt(fan_in)). Any other function is used unchanged.
-- ``defaults``: "jax", "keras" or "torch": that framework's default kernel, bias and embedding.
+- ``defaults``: "jax", "keras" or "torch", whose default initializers are used for the kernel, the
+  bias and the embedding where none are given.
 - ``layout``: in place of what the layer knows, as ``layouts.fused(3)`` for queries, keys and values
   in one dense layer.
-- Any ``param_dtype``; a recurrent cell's carry keeps the dtype that it came with.
+- Any ``param_dtype``. The carry of a recurrent cell keeps the dtype that it came with.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from flax.linen.recurrent import DenseParams
 from . import layouts
 from ._choose.activations import Activation
 from ._layers import (
-    Kind,
     Options,
     check_groups,
     forget_init,
@@ -38,8 +39,9 @@ from ._layers import (
     labelled,
     projection_layout,
 )
-from ._schemes.blocks import Init
+from ._schemes.base import Init
 from ._schemes.fans import Layout
+from ._schemes.frameworks import Framework, Kind
 
 __all__ = [
     "Conv",
@@ -61,13 +63,13 @@ __all__ = [
 
 
 class _Layer(nn.Module):
-    """A layer that makes its own parameters: where it asks for one, its initializer is settled.
+    """A layer of one kernel: when it asks for a parameter, its initializer is chosen.
 
-    ``kind`` is the row of ``defaults`` that it takes.
+    ``kind`` says which of a framework's defaults it takes.
     """
 
     activation: Activation = None
-    defaults: str = "jax"
+    defaults: Framework = "jax"
     layout: Layout | None = None
     kernel_init: Init | None = None
     bias_init: Init | None = None
@@ -75,18 +77,18 @@ class _Layer(nn.Module):
 
     @nn.nowrap
     def own_layout(self) -> Layout:
-        """What the layer is."""
+        """The layout of the layer's kernel."""
         return layouts.dense()
 
     @nn.nowrap
     def param(self, name: str, init_fn: Init, *args: Any, **kwargs: Any) -> Any:
-        """As Flax's, which also is how Flax's own layers ask for theirs."""
+        """A parameter, as Flax's method of the same name makes it."""
         settled = self._settled(name)
         return super().param(name, settled or init_fn, *args, **kwargs)
 
     @nn.nowrap
     def _settled(self, name: str) -> Init | None:
-        """The initializer in place of the layer's own; None where that stays."""
+        """The initializer to use instead of the one given; None where that one stays."""
         with labelled(_label(self)):
             layout = self.own_layout() if self.layout is None else self.layout
         options = Options(_label(self), self.kind, layout, self.activation, self.defaults)
@@ -129,7 +131,7 @@ class Dense(_Layer, nn.Dense):
 
 
 class _DenseParams(_Layer, DenseParams):
-    """What OptimizedLSTMCell is made of."""
+    """The part of OptimizedLSTMCell that holds the parameters of one gate."""
 
 
 class DenseGeneral(_Layer, nn.DenseGeneral):
@@ -154,7 +156,7 @@ class Einsum(_Layer, nn.Einsum):
 
 
 class _Convolution(_Layer):
-    """What Conv and ConvLocal share."""
+    """The check of groups that Conv and ConvLocal share."""
 
     @nn.nowrap
     def __call__(self, inputs: jax.Array) -> Any:
@@ -210,7 +212,7 @@ class Embed(_Layer, nn.Embed):
 
 
 def _twin(cls: type[nn.Module], module: nn.Module, **changes: Any) -> Any:
-    """The same layer as a ``cls``, with changes, in the place of ``module``."""
+    """A layer of class ``cls`` with the fields of ``module``, some changed, in its place."""
     fields = (f.name for f in dataclasses.fields(module) if f.init)
     same = {name: getattr(module, name) for name in fields if name not in ("parent", "name")}
     return cls(**{**same, **changes}, parent=module.scope)
@@ -225,15 +227,15 @@ _TWINS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class _Compound(nn.Module):
-    """A layer of layers: the ones that Flax makes inside it are exchanged for those above."""
+    """A layer made of layers: those that Flax makes inside it are replaced by the ones above."""
 
-    defaults: str = "jax"
+    defaults: Framework = "jax"
     kernel_init: Init | None = None
     bias_init: Init | None = None
 
     @nn.nowrap
     def options_of(self, child: nn.Module) -> dict[str, Any]:
-        """What a child is told beyond its own fields."""
+        """What a layer inside is given beyond its own fields."""
         raise NotImplementedError
 
     @nn.nowrap
@@ -268,7 +270,7 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
 
 
 class _Cell(_Compound):
-    """A recurrent cell: kernels of the input and of the carry, the gates apart."""
+    """A recurrent cell: a kernel of the input and one of the carry for each gate."""
 
     recurrent_kernel_init: Init | None = None
 
@@ -282,7 +284,7 @@ class _Cell(_Compound):
 
 
 class _LSTM(_Cell):
-    """A cell whose forget gate's bias starts at ``forget_bias``, or as ``defaults`` has it."""
+    """A cell whose forget gate's bias is ``forget_bias``, or that of ``defaults``."""
 
     forget_bias: float | None = None
 
@@ -300,7 +302,7 @@ class LSTMCell(_LSTM, nn.LSTMCell):
 
 
 class OptimizedLSTMCell(_LSTM, nn.OptimizedLSTMCell):
-    """The same, with its gates multiplied at once."""
+    """A long short-term memory cell that multiplies all its gates at once."""
 
 
 class SimpleCell(_Cell, nn.SimpleCell):
@@ -316,7 +318,7 @@ class MGUCell(_Cell, nn.MGUCell):
 
 
 class ConvLSTMCell(_Cell, nn.ConvLSTMCell):
-    """A convolutional LSTM cell: four gates fused in each kernel, and drawn apart."""
+    """A convolutional LSTM cell: each kernel holds four gates, and each gate is drawn by itself."""
 
     @nn.nowrap
     def options_of(self, child: nn.Module) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""flax.nnx with right fans: change ``from flax import nnx`` to ``from jaxinit import nnx``.
+"""The layers of ``flax.nnx``, with initializers that know the right fans.
 
-What is not here (``Module``, ``Rngs``, ``jit``, ...) is Flax's own. Each layer here is a subclass
-of Flax's layer of the same name: same arguments, parameters, shapes and names.
-What they add (``activation``, ``defaults``, ``layout``, ``forget_bias``, and what ``kernel_init``
-and ``bias_init`` do) is told in ``jaxinit.linen``. The fused kernels of OptimizedLSTMCell and
-GRUCell are drawn gate by gate.
+Change ``from flax import nnx`` to ``from jaxinit import nnx``. Names that are not defined here
+(``Module``, ``Rngs``, ``jit``, ...) are Flax's own. Each layer here is a subclass of Flax's layer
+of the same name, with the same arguments, parameters, shapes and names. ``jaxinit.linen`` says what
+they add: ``activation``, ``defaults``, ``layout``, ``forget_bias``, and what ``kernel_init`` and
+``bias_init`` may be. The fused kernels of OptimizedLSTMCell and GRUCell are drawn gate by gate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from flax import nnx
 from . import layouts
 from ._choose.activations import Activation
 from ._layers import (
-    Kind,
     Options,
     Reshaped,
     check_groups,
@@ -29,9 +28,10 @@ from ._layers import (
     labelled,
     projection_layout,
 )
-from ._schemes.base import VarianceScaling
-from ._schemes.blocks import Init
+from ._schemes.base import Init
 from ._schemes.fans import Layout
+from ._schemes.frameworks import Kind
+from ._schemes.variance import VarianceScaling
 
 __all__ = [
     "Conv",
@@ -64,7 +64,7 @@ def _tuple(value: Sizes) -> tuple[int, ...]:
 
 
 def _label(module: nnx.Module, shape: Sequence[int]) -> str:
-    """The layer and its kernel, for errors: a module has no path while it is made."""
+    """The layer and its kernel's shape, for errors: while it is made, a module has no path."""
     return f"nnx.{type(module).__name__} with kernel {'x'.join(map(str, shape))}"
 
 
@@ -76,7 +76,7 @@ class _Layer(nnx.Module):
     def _settle(
         self, given: Given, layout: Layout, shape: Sequence[int], kind: Kind = "kernel"
     ) -> Given:
-        """Flax's keyword arguments, with the initializers settled."""
+        """Flax's keyword arguments, with the initializers chosen."""
         label, self.activation = _label(self, shape), given.pop("activation", None)
         layout, defaults = given.pop("layout", None) or layout, given.pop("defaults", "jax")
         options = Options(label, kind, layout, self.activation, defaults)
@@ -251,7 +251,10 @@ _ATTENTION = ("kernel_init", "bias_init", "out_kernel_init", "out_bias_init")
 
 
 class _Cell(nnx.Module):
-    """A recurrent cell: ``gates`` blocks in a kernel; ``carried``: the bias is by the carry's."""
+    """A recurrent cell whose kernels hold ``gates`` blocks.
+
+    ``carried`` says whether its bias belongs to the kernel of the carry.
+    """
 
     gates: int = 1
     carried: bool = False
@@ -307,7 +310,7 @@ class LSTMCell(_Cell, nnx.LSTMCell):
 
 
 class OptimizedLSTMCell(_Cell, nnx.OptimizedLSTMCell):
-    """The same, with its gates in one kernel: input, forget, cell, output."""
+    """A long short-term memory cell with its gates in one kernel: input, forget, cell, output."""
 
     gates = 4
     carried = True
@@ -327,6 +330,6 @@ class OptimizedLSTMCell(_Cell, nnx.OptimizedLSTMCell):
 
 
 def _fill(bias: Any, gate: slice, init: Init) -> None:
-    """The gate's part of a bias made anew."""
+    """Make one gate's part of a bias again, by another initializer."""
     old = bias[...]
     bias[...] = old.at[gate].set(init(None, old[gate].shape, old.dtype))

@@ -1,10 +1,10 @@
-"""Recipes: what papers and frameworks prescribe, as initializers of this package.
+"""Recipes: the initializations that papers and frameworks prescribe.
 
     from jaxinit import recipes
     nn.Dense(width, kernel_init=recipes.gpt2_residual(layers=12))
 
-Each function returns an initializer, or a mapping of them by role, composed of those in
-``jaxinit.initializers``: they print, compare, and go to configs as their parts do.
+Each function returns an initializer, or several by role, made of those in
+``jaxinit.initializers``.
 """
 
 from __future__ import annotations
@@ -16,21 +16,18 @@ import jax
 import jax.numpy as jnp
 
 from ._random.stream import check_key, fold_in
-from ._schemes.base import Initializer, check_positive
-from ._schemes.blocks import Init
+from ._schemes import frameworks
+from ._schemes.base import Init, Initializer
+from ._schemes.checks import check_positive
 from ._schemes.fans import check_count
 from .initializers import (
     blocks,
     constant,
-    glorot_uniform,
-    lecun_normal,
     normal,
     ones,
-    orthogonal,
     repeated,
-    shifted,
+    symmetric_uniform,
     truncated_normal,
-    uniform,
     variance_scaling,
     zeros,
 )
@@ -65,10 +62,10 @@ __all__ = [
 
 
 def gpt2_residual(layers: int, stddev: float = 0.02) -> Initializer:
-    """Normal, stddev/sqrt(2 layers): the last kernel of each of a transformer's 2L branches.
+    """Normal with stddev/sqrt(2 layers), for the kernels that end a transformer's branches.
 
-    The stream then grows by the same amount whatever the depth: 2L branches of variance
-    proportional to 1/(2L).
+    A transformer of L layers adds 2L branches to its residual stream. With variances proportional
+    to 1/(2L) the stream grows by the same amount whatever the depth.
 
     Source: Radford et al. 2019, section 2.3; GPT-NeoX.
 
@@ -82,7 +79,9 @@ def gpt2_residual(layers: int, stddev: float = 0.02) -> Initializer:
 
 
 def layerwise_residual(layer: int, stddev: float = 0.02) -> Initializer:
-    """Normal, stddev/sqrt(2 (layer + 1)), layer counted from 0: later branches are smaller.
+    """Normal with stddev/sqrt(2 (layer + 1)), so that later branches are smaller.
+
+    Layers are counted from 0.
 
     Source: Zhang et al. 2019 (DS-Init, depth-scaled initialization); torchtitan.
     """
@@ -92,7 +91,9 @@ def layerwise_residual(layer: int, stddev: float = 0.02) -> Initializer:
 
 
 def small_init(width: int) -> Initializer:
-    """Normal, variance 2/(5 width): Glorot's for a feed-forward layer of 4 widths, used everywhere.
+    """Normal with variance 2/(5 width), for every kernel of a transformer.
+
+    This is Glorot's variance for a feed-forward layer from ``width`` to four times that.
 
     Source: Nguyen & Salazar 2019, section 2.2.
     """
@@ -100,7 +101,7 @@ def small_init(width: int) -> Initializer:
 
 
 def wang(layers: int, width: int) -> Initializer:
-    """Normal, stddev 2/(layers sqrt(width)): the last kernel of each residual branch.
+    """Normal with stddev 2/(layers sqrt(width)), for the last kernel of each residual branch.
 
     Source: Wang & Komatsuzaki 2021 (GPT-J); GPT-NeoX's ``wang_init``.
     """
@@ -109,8 +110,10 @@ def wang(layers: int, width: int) -> Initializer:
 
 
 def mitchell(fan_in: int, layer: int | None = None) -> Initializer:
-    """Normal truncated at 3, stddev 1/sqrt(fan_in); 1/sqrt(2 fan_in (layer + 1)) for the kernels
-    that end a residual branch, their layer counted from 0.
+    """Normal with stddev 1/sqrt(fan_in), truncated at three standard deviations.
+
+    For the kernels that end a residual branch give their ``layer``, counted from 0: they have
+    stddev 1/sqrt(2 fan_in (layer + 1)).
 
     Source: Groeneveld et al. 2024 (OLMo), "mitchell" initialization.
     """
@@ -126,8 +129,13 @@ def _layer(name: str, value: object) -> int:
 
 
 class DeepNet(NamedTuple):
-    """``scaled`` is for values, outputs and feed-forward kernels, ``plain`` for queries and keys;
-    ``residual`` multiplies the stream before each branch is added."""
+    """The initializers of DeepNet, and what multiplies its residual stream.
+
+    Attributes:
+      scaled: for the kernels of values, outputs and feed-forward layers.
+      plain: for the kernels of queries and keys.
+      residual: multiplies the stream before each branch is added.
+    """
 
     scaled: Initializer
     plain: Initializer
@@ -135,16 +143,16 @@ class DeepNet(NamedTuple):
 
 
 def deepnet(layers: int, encoder_layers: int = 0, *, side: str = "decoder") -> DeepNet:
-    """DeepNet: Glorot normal, kernels of values, outputs and feed-forward times beta.
+    """DeepNet: Glorot normal, with the kernels of values, outputs and feed-forward times beta.
 
-    An encoder or a decoder alone has beta = (8L)^-1/4 and residual (2L)^1/4. In an encoder-decoder
-    of N and M layers the encoder has 0.87 (N^4 M)^-1/16 and 0.81 (N^4 M)^1/16, the decoder
-    (12M)^-1/4 and (3M)^1/4.
+    An encoder or a decoder alone, of L layers, has beta = (8L)^-1/4 and residual (2L)^1/4. In an
+    encoder-decoder of N and M layers the encoder has beta = 0.87 (N^4 M)^-1/16 and residual
+    0.81 (N^4 M)^1/16, the decoder beta = (12M)^-1/4 and residual (3M)^1/4.
 
     Args:
-      layers: of the stack, or of the decoder where there are two.
-      encoder_layers: of the encoder in an encoder-decoder.
-      side: "encoder" or "decoder", which of the two.
+      layers: the number of layers, those of the decoder where there are two stacks.
+      encoder_layers: the number of layers of the encoder in an encoder-decoder.
+      side: which of the two, "encoder" or "decoder".
 
     Source: Wang et al. 2022, figure 2.
     """
@@ -165,7 +173,9 @@ _GLOROT = variance_scaling(1.0, "fan_avg", "normal")
 
 
 def sub_ln(layers: int) -> Initializer:
-    """Sub-LN: Glorot normal times sqrt(log(2 layers)), for values, outputs and feed-forward.
+    """Sub-LN: Glorot normal times sqrt(log(2 layers)).
+
+    For the kernels of values, outputs and feed-forward layers.
 
     Source: Wang et al. 2022 (Magneto), figure 2.
     """
@@ -176,8 +186,8 @@ def sub_ln(layers: int) -> Initializer:
 def t_fixup(layers: int, side: str = "encoder") -> Initializer:
     """T-Fixup: Glorot normal times 0.67 N^-1/4 in the encoder, (9N)^-1/4 in the decoder.
 
-    For the kernels of values, outputs and feed-forward; embeddings are normal with stddev
-    d^-1/2 (9N)^-1/4. No warmup and no normalisation is needed then.
+    For the kernels of values, outputs and feed-forward layers, in a model of N layers. Embeddings
+    are normal with stddev d^-1/2 (9N)^-1/4. Then neither warmup nor normalization is needed.
 
     Source: Huang et al. 2020 (T-Fixup), section 3.
     """
@@ -189,9 +199,9 @@ def t_fixup(layers: int, side: str = "encoder") -> Initializer:
 
 
 def fixup(branches: int, convolutions: int = 2) -> dict[str, Initializer]:
-    """Fixup: He normal times L^(-1/(2m-2)) within a branch of m kernels, the last one zero.
+    """Fixup: He normal times L^(-1/(2m-2)) in the L branches of m kernels, the last one zero.
 
-    Keys: "inner" and "last"; the classifier is zero too.
+    Returns the initializers under "inner" and "last". The classifier is zero too.
 
     Source: Zhang et al. 2019 (Fixup), section 3, rules 1 and 2.
     """
@@ -207,8 +217,13 @@ def fixup(branches: int, convolutions: int = 2) -> dict[str, Initializer]:
 
 
 class Role(NamedTuple):
-    """What a role needs: its initializer, what multiplies its output, and its learning rate's
-    factor for Adam."""
+    """What the parameters of one role need.
+
+    Attributes:
+      initializer: of the kernel.
+      multiplier: multiplies the layer's output.
+      learning_rate: multiplies Adam's learning rate.
+    """
 
     initializer: Initializer
     multiplier: float
@@ -216,12 +231,14 @@ class Role(NamedTuple):
 
 
 def mup(width: int, base_width: int) -> dict[str, Role]:
-    """Maximal update parametrization: by role what keeps activations and updates at any width.
+    """Maximal update parametrization (muP): activations and updates keep their size at any width.
 
-    "input" (and biases: learning rate 1): variance 1/fan_in. "hidden": variance 1/fan_in, Adam's
-    learning rate times base_width/width. "output": variance 1/base_width at every width, the
-    output times base_width/width. At width = base_width it is the standard parametrization, so
-    hyperparameters tuned there carry over.
+    - "input": variance 1/fan_in. Biases have its learning rate too.
+    - "hidden": variance 1/fan_in, with Adam's learning rate times base_width/width.
+    - "output": variance 1/base_width at every width, with the output times base_width/width.
+
+    At width = base_width this is the standard parametrization, so hyperparameters that were tuned
+    there carry over to other widths.
 
     Source: Yang et al. 2022 (Tensor Programs V), table 8.
     """
@@ -235,11 +252,11 @@ def mup(width: int, base_width: int) -> dict[str, Role]:
 
 
 def spectral(fan_in: int, fan_out: int) -> Initializer:
-    """Normal whose kernel has spectral norm near sqrt(fan_out/fan_in), as feature learning asks.
+    """Normal, with a spectral norm near sqrt(fan_out/fan_in), which feature learning needs.
 
-    stddev = sqrt(fan_out/fan_in)/(sqrt(fan_in) + sqrt(fan_out)), for a Gaussian matrix's norm is
-    near stddev times that sum; the update needs the same norm, so the learning rate is in
-    proportion to fan_out/fan_in for gradient descent.
+    The norm of a Gaussian matrix is near stddev (sqrt(fan_in) + sqrt(fan_out)), so stddev is
+    sqrt(fan_out/fan_in) divided by that sum. Updates need the same norm, so the learning rate of
+    gradient descent is proportional to fan_out/fan_in.
 
     Source: Yang, Simon & Bernstein 2023, condition 1 (spectral scaling).
     """
@@ -262,7 +279,7 @@ def rms_embedding(rms: float = 1.0) -> Initializer:
 
 
 def siren_first(fan_in: int) -> Initializer:
-    """Uniform on +-1/fan_in: the first layer of a network of sines, sin(30 (Wx + b)).
+    """Uniform on +-1/fan_in, for the first layer of a network of sines, sin(30 (Wx + b)).
 
     Source: Sitzmann et al. 2020, section 3.2, and the supplement on omega_0.
     """
@@ -272,10 +289,10 @@ def siren_first(fan_in: int) -> Initializer:
 
 
 def siren(omega: float = 30.0) -> Initializer:
-    """Uniform on +-sqrt(6/fan_in)/omega: the other layers of a network of sines, sin(omega Wx).
+    """Uniform on +-sqrt(6/fan_in)/omega, for the other layers of a network of sines.
 
-    What enters the second sine is then standard normal, and further on normal with a standard
-    deviation that settles at 0.893, the fixed point of q = 1 - e^-2q: the same at any depth.
+    The layers compute sin(omega Wx). What enters the second sine is then standard normal; deeper,
+    the standard deviation settles at 0.893, the fixed point of q = 1 - e^-2q.
 
     Source: Sitzmann et al. 2020, theorem 1.8 and supplement 1.5.
     """
@@ -283,9 +300,9 @@ def siren(omega: float = 30.0) -> Initializer:
 
 
 def icnr(init: Init, factor: int, tiled: bool = False) -> Initializer:
-    """``init`` for a convolution before a sub-pixel shuffle: the r^2 kernels of a channel equal.
+    """ICNR, for a convolution before a sub-pixel shuffle: the r^2 kernels of a channel are equal.
 
-    ``initializers.repeated`` with ``factor`` squared, which says what ``tiled`` is.
+    It is ``initializers.repeated`` with ``factor`` squared; see there for ``tiled``.
 
     Source: Aitken et al. 2017 (ICNR).
     """
@@ -317,9 +334,10 @@ def mimetic_attention(
 
     Args:
       key: one JAX random key.
-      width: of the model.
-      heads: divides the width.
-      query_key, value_out: (a, b) of the two products.
+      width: the width of the model.
+      heads: the number of heads, which divides the width.
+      query_key: a and b of the first product.
+      value_out: a and b of the second product.
 
     Returns:
       "query" and "key", (width, heads, width/heads), "value" and "out", (width, width): float32.
@@ -354,42 +372,42 @@ def mimetic_attention(
 def torch_defaults(fan_in: int = 1, hidden: int = 1) -> dict[str, Initializer]:
     """PyTorch's default initializers by role.
 
-    "kernel" (Linear, Conv): uniform on +-1/sqrt(fan_in), which is kaiming_uniform with a = sqrt 5.
-    "bias": the same with the kernel's ``fan_in``, which a bias cannot know. "embedding": normal(1).
-    "recurrent" (every weight and bias of RNN, LSTM, GRU): uniform on +-1/sqrt(hidden).
+    - "kernel" (Linear and Conv): uniform on +-1/sqrt(fan_in), which is kaiming_uniform with
+      a = sqrt(5).
+    - "bias": the same, with the ``fan_in`` of the kernel, which a bias's shape does not tell.
+    - "embedding": normal with stddev 1.
+    - "recurrent" (every weight and bias of RNN, LSTM and GRU): uniform on +-1/sqrt(hidden).
     """
     into, size = (
         check_count("torch_defaults", "fan_in", fan_in),
         check_count("torch_defaults", "hidden", hidden),
     )
     return {
-        "kernel": variance_scaling(1 / 3, "fan_in", "uniform"),
-        "bias": _symmetric(1 / math.sqrt(into)),
-        "embedding": normal(1.0),
-        "recurrent": _symmetric(1 / math.sqrt(size)),
+        "kernel": frameworks.defaults("torch", "kernel").kernel,
+        "bias": symmetric_uniform(1 / math.sqrt(into)),
+        "embedding": frameworks.defaults("torch", "embedding").kernel,
+        "recurrent": symmetric_uniform(1 / math.sqrt(size)),
     }
 
 
 def keras_defaults() -> dict[str, Initializer]:
-    """Keras's default initializers by role; "lstm_bias" with unit_forget_bias, gates i, f, c, o."""
-    return {
-        "kernel": glorot_uniform(),
-        "recurrent": orthogonal(),
-        "bias": zeros,
-        "lstm_bias": forget_bias(),
-        "embedding": _symmetric(0.05),
-    }
+    """Keras's default initializers by role.
+
+    "lstm_bias" is that of an LSTM with unit_forget_bias, whose gates are i, f, c, o.
+    """
+    return {**_by_role("keras"), "lstm_bias": forget_bias()}
 
 
 def flax_defaults() -> dict[str, Initializer]:
-    """Flax's default initializers by role; an embedding (tokens, width) has variance 1/width."""
-    return {
-        "kernel": lecun_normal(),
-        "recurrent": orthogonal(),
-        "bias": zeros,
-        "embedding": variance_scaling(1.0, "fan_in", "normal", out_axis=0),
-    }
+    """Flax's default initializers by role.
+
+    "embedding" is for a table of shape (tokens, width), and has variance 1/width.
+    """
+    by_width = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+    return {**_by_role("jax"), "embedding": by_width}
 
 
-def _symmetric(bound: float) -> Initializer:
-    return shifted(uniform(2 * bound), -bound)
+def _by_role(framework: frameworks.Framework) -> dict[str, Initializer]:
+    roles: tuple[frameworks.Kind, ...] = ("kernel", "recurrent", "embedding")
+    found = {role: frameworks.defaults(framework, role).kernel for role in roles}
+    return {**found, "bias": frameworks.defaults(framework, "kernel").bias}

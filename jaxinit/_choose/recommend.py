@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import initializers
-from .._schemes.base import DISTRIBUTIONS, MODES, Initializer
+from .._schemes.base import Initializer
+from .._schemes.variance import DISTRIBUTIONS, MODES, DistributionName, Mode
 from .activations import Activation, Resolved, gain, resolve
-
-_FAMILIES = {(2.0, "fan_in"): "he", (1.0, "fan_in"): "lecun", (1.0, "fan_avg"): "glorot"}
-_SUFFIXES = {"truncated_normal": "normal", "uniform": "uniform"}
 
 
 class Recommendation(NamedTuple):
@@ -24,7 +22,9 @@ class Recommendation(NamedTuple):
 
 
 def recommend(
-    activation: Activation, distribution: str = "truncated_normal", mode: str | None = None
+    activation: Activation,
+    distribution: DistributionName = "truncated_normal",
+    mode: Mode | None = None,
 ) -> Recommendation:
     """The initializer for the kernel of a layer that feeds ``activation``.
 
@@ -68,11 +68,14 @@ def recommend(
     source = found.known.source if found.known else "He et al. 2015, eq. 8"
     if mode is not None and mode != own_mode:
         reason += f" Asked for {mode} in place of {own_mode}."
-    return Recommendation(_built(scale, mode or own_mode, distribution), reason, source)
+    init = initializers.variance_scaling(scale, mode or own_mode, distribution)
+    return Recommendation(init, reason, source)
 
 
 def for_activation(
-    activation: Activation, distribution: str = "truncated_normal", mode: str | None = None
+    activation: Activation,
+    distribution: DistributionName = "truncated_normal",
+    mode: Mode | None = None,
 ) -> Initializer:
     """``recommend(...).initializer``.
 
@@ -84,7 +87,7 @@ def for_activation(
     return recommend(activation, distribution, mode).initializer
 
 
-def _advise(found: Resolved, activation: Activation) -> tuple[float, str, str]:
+def _advise(found: Resolved, activation: Activation) -> tuple[float, Mode, str]:
     """(scale, mode, reason)."""
     known = found.known
     advice = known.advice if known else "gain"
@@ -112,7 +115,7 @@ def _advise(found: Resolved, activation: Activation) -> tuple[float, str, str]:
     )  # fmt: skip
 
 
-def _advise_he(found: Resolved, activation: Activation) -> tuple[float, str, str]:
+def _advise_he(found: Resolved, activation: Activation) -> tuple[float, Mode, str]:
     assert found.known is not None
     name, slope = found.known.name, found.parameter
     avg = " Between layers of very different sizes mode='fan_avg' balances the two passes."
@@ -125,11 +128,3 @@ def _advise_he(found: Resolved, activation: Activation) -> tuple[float, str, str
         why = f"{name} with slope {slope:g} below 0 keeps (1 + {slope:g}^2)/2 of the second moment"
         return scale, "fan_in", f"{why}: scale {scale:.4g}." + avg
     return 2.0, "fan_in", f"{name} halves the second moment, so the variance doubles." + avg
-
-
-def _built(scale: float, mode: str, distribution: str) -> Initializer:
-    """By its own name where it has one."""
-    family, suffix = _FAMILIES.get((scale, mode)), _SUFFIXES.get(distribution)
-    if family and suffix:
-        return getattr(initializers, f"{family}_{suffix}")()
-    return initializers.variance_scaling(scale, mode, distribution)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from .. import _text, initializers
 from .._choose.activations import Activation, resolve
@@ -17,7 +16,9 @@ from .._choose.recommend import Recommendation, recommend
 from .._make.tree_init import tree_init
 from .._program.trees import arrays, has_shape
 from .._random.stream import check_key
-from .._schemes.base import DISTRIBUTIONS, Initializer, VarianceScaling, of_stddev
+from .._schemes.base import Initializer
+from .._schemes.fans import Fans
+from .._schemes.variance import DISTRIBUTIONS, DistributionName, VarianceScaling
 from .infer import Inferred, read
 from .parameter import Parameter
 
@@ -89,7 +90,7 @@ class Autoinit:
         shapes: Tree,
         *inputs: Any,
         rule: str = "standard",
-        distribution: str = "truncated_normal",
+        distribution: DistributionName = "truncated_normal",
         q: float = 1.0,
         default: Init | None = None,
         **kwargs: Any,
@@ -155,7 +156,7 @@ class Autoinit:
         shapes: Tree,
         *inputs: Any,
         rule: str = "standard",
-        distribution: str = "truncated_normal",
+        distribution: DistributionName = "truncated_normal",
         q: float = 1.0,
         **kwargs: Any,
     ) -> Advice:
@@ -172,7 +173,7 @@ def _advise(
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
     rule: str,
-    distribution: str,
+    distribution: DistributionName,
     q: float,
 ) -> Advice:
     for option, value, known in (
@@ -190,14 +191,19 @@ def _advise(
 
 
 def advise(
-    found: Inferred, rule: str = "standard", distribution: str = "truncated_normal", q: float = 1.0
+    found: Inferred,
+    rule: str = "standard",
+    distribution: DistributionName = "truncated_normal",
+    q: float = 1.0,
 ) -> Advice:
     """The advice by a rule, from what was inferred."""
     chosen = {path: _choose(p, found, rule, distribution, q) for path, p in found.items()}
     return Advice(rule, found, chosen)
 
 
-def _choose(p: Parameter, found: Inferred, rule: str, distribution: str, q: float) -> Choice:
+def _choose(
+    p: Parameter, found: Inferred, rule: str, distribution: DistributionName, q: float
+) -> Choice:
     if p.role in _CONSTANTS:
         init, reason, source = _CONSTANTS[p.role]
         return Choice(init, 0.0, reason, source)
@@ -233,22 +239,17 @@ _CONSTANTS: dict[str, tuple[Initializer, str, str]] = {
 }
 
 
-def _standard(p: Parameter, distribution: str) -> Choice:
+def _standard(p: Parameter, distribution: DistributionName) -> Choice:
     """By the field's advice for the activation that follows, each block by its own."""
     advised = [_recommended(function, distribution) for function in p.functions]
     branch = p.residual if p.residual and not p.residual.normalized else None
     total = branch.total if branch else 1
-    stddevs = [
-        _stddev(r.initializer, p, block) / math.sqrt(total)
-        for r, block in zip(advised, _blocks(p), strict=True)
-    ]
+    schemes = [_scheme(r.initializer, total) for r in advised]
     reasons = [r.reason.partition(" Between layers")[0] for r in advised]
     reason = " | ".join(dict.fromkeys(reasons))
     if branch:
         reason += f" Ends branch {branch.index} of {total}: divided by sqrt({total})."
-    first = advised[0]
-    calls = [repr(r.initializer) for r in advised]
-    return _kernel(p, distribution, stddevs, calls, reason, first.source)
+    return _kernel(p, schemes, reason, advised[0].source)
 
 
 def _keeps_state(p: Parameter) -> bool:
@@ -269,7 +270,7 @@ def _recurrent(p: Parameter) -> Choice:
     return Choice(init, 1 / math.sqrt(p.fan_in), reason, "Saxe et al. 2014")
 
 
-def _recommended(function: Activation, distribution: str) -> Recommendation:
+def _recommended(function: Activation, distribution: DistributionName) -> Recommendation:
     """The advice; of a function that no gain keeps, as of a constant, that for none."""
     try:
         return recommend(function, distribution)
@@ -283,41 +284,46 @@ def _blocks(p: Parameter) -> Sequence[float]:
     return [size / sum(p.blocks) for size in p.blocks] if p.blocks else [1.0]
 
 
-def _stddev(init: Initializer, p: Parameter, share: float) -> float:
-    """The standard deviation that a variance-scaling initializer gives for these fans."""
+def _scheme(init: Initializer, branches: int) -> VarianceScaling:
+    """The scheme that is advised, its variance divided by the number of residual branches."""
     assert isinstance(init, VarianceScaling)
-    assert p.fan_in is not None
-    assert p.fan_out is not None
-    return init.of_fans(p.fan_in, p.fan_out * share)
+    return replace(init, scale=init.scale / branches, label=None)
 
 
-def _kernel(
-    p: Parameter,
-    distribution: str,
-    stddevs: Sequence[float],
-    calls: Sequence[str],
-    reason: str,
-    source: str,
-) -> Choice:
-    """The initializer of a kernel whose blocks have these standard deviations."""
-    circular = jnp.issubdtype(p.dtype, jnp.complexfloating)
-    pairs = zip(stddevs, calls, strict=True)
-    each = [of_stddev(distribution, s, call, circular) for s, call in pairs]
+def _kernel(p: Parameter, schemes: Sequence[VarianceScaling], reason: str, source: str) -> Choice:
+    """The choice for a kernel, of one scheme, or of one for each of its blocks."""
+    shares = _blocks(p)
+    every = schemes if len(schemes) == len(shares) else list(schemes) * len(shares)
+    each = [_with_fans(scheme, p, share) for scheme, share in zip(every, shares, strict=True)]
+    stddevs = [scheme.stddev(p.shape) for scheme in each]
     if len(set(stddevs)) == 1:
         return Choice(each[0], stddevs[0], reason, source)
-    sizes, axis = p.blocks, p.block_axis
-    assert axis is not None
-    mean = math.sqrt(sum(s * s * share for s, share in zip(stddevs, _blocks(p), strict=True)))
-    return Choice(initializers.blocks(each, sizes, axis), mean, reason, source)
+    assert p.block_axis is not None
+    mean = math.sqrt(sum(s * s * share for s, share in zip(stddevs, shares, strict=True)))
+    return Choice(initializers.blocks(each, p.blocks, p.block_axis), mean, reason, source)
 
 
-def _by_mean_field(p: Parameter, found: Inferred, rule: str, distribution: str, q: float) -> Choice:
+def _with_fans(scheme: VarianceScaling, p: Parameter, share: float) -> VarianceScaling:
+    """The scheme with the parameter's fans: those of its shape, of its layout, or as numbers."""
+    assert p.fan_in is not None
+    assert p.fan_out is not None
+    fans = Fans(float(p.fan_in), float(p.fan_out * share))
+    for candidate in (scheme, replace(scheme, layout=p.layout)):
+        try:
+            if candidate.layout is not None and candidate.layout.fans(p.shape) == fans:
+                return candidate
+        except ValueError:  # the shape has no such axes
+            continue
+    return replace(scheme, fans=fans)
+
+
+def _by_mean_field(
+    p: Parameter, found: Inferred, rule: str, distribution: DistributionName, q: float
+) -> Choice:
     """By the second moment of what the kernel takes."""
     weight, _, reason, source = _variances(p, found, rule, q)
-    assert p.fan_in is not None
-    stddev = math.sqrt(weight / p.fan_in)
-    call = f"variance_scaling({weight:.5g}, 'fan_in', {distribution!r})"
-    return _kernel(p, distribution, [stddev], [call], reason, source)
+    scheme = initializers.variance_scaling(weight, "fan_in", distribution)
+    return _kernel(p, [_scheme(scheme, 1)], reason, source)
 
 
 def _variances(p: Parameter, found: Inferred, rule: str, q: float) -> tuple[float, float, str, str]:

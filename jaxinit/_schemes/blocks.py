@@ -1,8 +1,8 @@
-"""Kernels of kernels: blocks side by side, or one smaller kernel repeated."""
+"""Kernels made of kernels: several side by side, or one smaller kernel repeated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -14,19 +14,19 @@ from .._random import draw
 from .._random.draw import OutSharding
 from .._random.stream import check_key, fold_in
 from . import fans
-from .base import DType, Initializer, as_call, check_dtype, dtype_name
+from .base import Init, Initializer
+from .checks import DType, check_dtype, check_initializer, check_int, dtype_name
 from .fans import Layout
-
-Init = Callable[..., jax.Array]
 
 
 @dataclass(frozen=True, repr=False)
 class Blocks(Initializer):
-    """Kernels side by side along ``axis``, each drawn apart from a key of its own."""
+    """Kernels side by side along ``axis``, each drawn from a key of its own."""
 
-    inits: tuple[Init, ...]  # one for all blocks, or one for each
+    factory = "blocks"
+    init: Init | tuple[Init, ...]  # one for all blocks, or one for each
     sizes: int | Sequence[int]
-    axis: int
+    axis: int = -1
 
     def _dtype(self, dtype: DType) -> np.dtype:
         return check_dtype(self.name, dtype, self.dtype)
@@ -40,12 +40,12 @@ class Blocks(Initializer):
     ) -> jax.Array:
         check_key(self.name, key)
         shapes = fans.block_shapes(self.name, shape, self.sizes, self.axis)
-        if len(self.inits) not in (1, len(shapes)):
+        each = self.init if isinstance(self.init, tuple) else (self.init,) * len(shapes)
+        if len(each) != len(shapes):
             raise ValueError(
-                f"{self.name}: {len(self.inits)} initializers for {len(shapes)} blocks of shape "
+                f"{self.name}: {len(each)} initializers for {len(shapes)} blocks of shape "
                 f"{shape}; give one, or one for each block."
             )
-        each = self.inits * len(shapes) if len(self.inits) == 1 else self.inits
         axis = self.axis % len(shape)
         # A block is made whole along its axis on every device, so that placing it moves nothing.
         inner = draw.unsharded(out_sharding, axis)
@@ -57,15 +57,17 @@ class Blocks(Initializer):
         return draw.place(draw.place(lax.concatenate(made, axis), inner), out_sharding)
 
     @property
-    def plain(self) -> bool:
+    def takes_layout(self) -> bool:
         return False
 
     def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Blocks:
-        inits = tuple(
-            init.fitted(label, layout.block, kernel) if isinstance(init, Initializer) else init
-            for init in self.inits
-        )
-        return replace(super().fitted(label, layout, kernel), inits=inits)
+        def fit(init: Init) -> Init:
+            if not isinstance(init, Initializer):
+                return init
+            return init.fitted(label, layout.block, kernel)
+
+        inner = tuple(map(fit, self.init)) if isinstance(self.init, tuple) else fit(self.init)
+        return replace(super().fitted(label, layout, kernel), init=inner)
 
 
 def blocks(
@@ -74,25 +76,22 @@ def blocks(
     axis: int = -1,
     dtype: DType = None,
 ) -> Initializer:
-    """Several kernels fused into one array, block b made by ``init`` from ``fold_in(key, b)``.
+    """Several kernels fused into one array; block b is made by ``init`` from ``fold_in(key, b)``.
 
-    Each block has the fans of its own shape, and the values that ``init`` gives for it alone: a
+    Each block has the fans of its own shape, and the values that ``init`` gives for it alone. So a
     fused kernel of queries, keys and values, or of a recurrent cell's gates, is what the separate
-    kernels would be. Variance-scaling initializers do the same when ``layout`` has blocks.
+    kernels would be. Initializers that take a ``layout`` do the same when it has blocks.
 
     Args:
-      init: an initializer, or one for each block (ours, JAX's, any function of key, shape, dtype).
-      sizes: the blocks' sizes along ``axis``, or the number of equal blocks.
-      axis: the axis along which the blocks stand.
-      dtype: used where the call gives none.
-
-    Returns:
-      An initializer: shape and dtype as asked, ``out_sharding`` honoured.
+      init: an initializer, or one for each block: ours, JAX's, any function of key, shape, dtype.
+      sizes: the sizes of the blocks along ``axis``, or the number of equal blocks.
+      axis: the axis along which the blocks lie.
+      dtype: the dtype where the call gives none.
 
     Raises:
-      TypeError: an init that is no function.
-      ValueError: sizes that are not positive; at the call: sizes that do not fill the axis, or
-        not one init, nor one for each block.
+      TypeError: init is not a function.
+      ValueError: sizes that are not positive; at the call, sizes that do not fill the axis, or a
+        number of initializers that is neither 1 nor that of the blocks.
 
     Example:
       >>> import jax
@@ -104,26 +103,24 @@ def blocks(
 
     Source: pytorch/pytorch issue 166378, on what is lost when a fused kernel is drawn as one.
     """
-    inits = tuple(init) if isinstance(init, Sequence) else (init,)
+    inits: tuple[Init, ...] = tuple(init) if isinstance(init, list | tuple) else (init,)  # type: ignore
     for one in inits:
-        if not callable(one):
-            raise TypeError(f"blocks: init must be an initializer; got {one!r}.")
+        check_initializer("blocks", "init", one)
     checked = fans.check_blocks("blocks", "sizes", sizes)
-    call = as_call("blocks", init, checked, axis=(axis, -1), dtype=(dtype, None))
-    return Blocks(inits, checked, axis, call=call, dtype=dtype_name("blocks", dtype))
-
-
-# Repeated -----------------------------------------------------------------------------------------
+    inner = inits[0] if len(inits) == 1 else inits
+    place = check_int("blocks", "axis", axis)
+    return Blocks(inner, checked, place, dtype=dtype_name("blocks", dtype))
 
 
 @dataclass(frozen=True, repr=False)
 class Repeated(Initializer):
     """One smaller kernel, each slice of it ``times`` times along ``axis``."""
 
+    factory = "repeated"
     init: Init
     times: int
-    axis: int
-    tiled: bool
+    axis: int = -1
+    tiled: bool = False
 
     def _dtype(self, dtype: DType) -> np.dtype:
         return check_dtype(self.name, dtype, self.dtype, getattr(self.init, "dtype", None))
@@ -153,21 +150,22 @@ def repeated(
 ) -> Initializer:
     """A kernel that holds each slice of a smaller one ``times`` times along ``axis``.
 
-    The smaller one is made by ``init``, by its own fans. With ``times`` = r^2 on a convolution
+    The smaller kernel is made by ``init``, with its own fans. With ``times`` = r^2 on a convolution
     before a sub-pixel shuffle of factor r this is ICNR: all r x r outputs of a channel are equal,
-    what nearest-neighbour upsampling would give, and no checkerboard appears.
+    as after nearest-neighbour upsampling, so no checkerboard appears.
 
     Args:
-      init: an initializer.
-      times: how often, at least 1; divides the axis.
+      init: an initializer: ours, JAX's, any function of key, shape, dtype.
+      times: how often, at least 1; it divides the axis.
       axis: the axis that grows.
-      tiled: False for copies side by side (a shuffle whose channels are (c, r, r), torch's and
-        Flux's), True for the whole kernel again and again ((r, r, c), as depth_to_space).
-      dtype: used where the call gives none; without it, that of ``init``.
+      tiled: False for copies next to each other, which suits a shuffle whose channels are
+        (c, r, r), as torch's and Flux's; True for the whole kernel again and again, (r, r, c), as
+        in depth_to_space.
+      dtype: the dtype where the call gives none; without it, that of ``init``.
 
     Raises:
-      TypeError: an init that is no function.
-      ValueError: times that is no positive int; at the call, an axis it does not divide.
+      TypeError: init is not a function.
+      ValueError: times is not a positive int; at the call, an axis that it does not divide.
 
     Example:
       >>> import jax
@@ -178,10 +176,11 @@ def repeated(
 
     Source: Aitken et al. 2017 (ICNR).
     """
-    if not callable(init):
-        raise TypeError(f"repeated: init must be an initializer; got {init!r}.")
-    count = fans.check_count("repeated", "times", times)
-    call = as_call(
-        "repeated", init, count, axis=(axis, -1), tiled=(tiled, False), dtype=(dtype, None)
+    name = "repeated"
+    return Repeated(
+        check_initializer(name, "init", init),
+        fans.check_count(name, "times", times),
+        check_int(name, "axis", axis),
+        bool(tiled),
+        dtype=dtype_name(name, dtype),
     )
-    return Repeated(init, count, axis, bool(tiled), call=call, dtype=dtype_name("repeated", dtype))

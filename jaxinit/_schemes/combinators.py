@@ -1,8 +1,9 @@
-"""Combinators: what another initializer makes, scaled, shifted, clipped or masked."""
+"""Initializers made of another one: what it makes, scaled, shifted, clipped or masked."""
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +14,68 @@ from jax import lax
 
 from .._random import draw
 from .._random.draw import OutSharding
-from .base import DType, Initializer, as_call, check_dtype, check_inexact, check_number, dtype_name
-from .blocks import Init
+from .base import Init, Initializer
+from .checks import (
+    DType,
+    check_concrete,
+    check_dtype,
+    check_inexact,
+    check_initializer,
+    check_nonzero,
+    check_number,
+    dtype_name,
+    refuse_key,
+)
 from .fans import Layout
+from .static_array import StaticArray
+
+
+@dataclass(frozen=True, repr=False)
+class Changed(Initializer):
+    """What another initializer makes, each element changed, and then rounded to the dtype."""
+
+    init: Init
+
+    @property
+    @abstractmethod
+    def step(self) -> Hashable:
+        """The function that is applied to the values: hashable, so that it compiles once."""
+
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Raises where the change does not fit the array."""
+
+    def _dtype(self, dtype: DType) -> np.dtype:
+        inner = getattr(self.init, "dtype", None)
+        return check_inexact(self.name, check_dtype(self.name, dtype, self.dtype, inner))
+
+    def _make(
+        self,
+        key: jax.Array | None,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
+    ) -> jax.Array:
+        self._check(shape, dtype)
+        wide = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
+        options = {} if out_sharding is None else {"out_sharding": out_sharding}
+        made = self.init(key, shape, wide, **options)
+        return draw.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
+
+    @property
+    def takes_layout(self) -> bool:
+        return not isinstance(self.init, Initializer) or self.init.takes_layout
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Changed:
+        named = super().fitted(label, layout, kernel)
+        if not isinstance(self.init, Initializer):
+            return named
+        return replace(named, init=self.init.fitted(label, layout, kernel))
+
+
+def _changed(spec: tuple[Any, np.dtype], made: jax.Array) -> jax.Array:
+    step, dtype = spec
+    # The barrier keeps a compiler from folding this factor into that of the values.
+    return draw.saturate(step(lax.optimization_barrier(made)), dtype)
 
 
 @dataclass(frozen=True)
@@ -42,50 +102,70 @@ class _Clip:
 
 
 @dataclass(frozen=True)
-class _Mask:
-    """x where the mask is true, else zero; the mask kept as bytes, so that equality is by value."""
+class _Keep:
+    """x where the mask is true, else zero."""
 
-    bits: bytes
-    shape: tuple[int, ...]
+    mask: StaticArray
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        size = math.prod(self.shape)
-        flat = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=size)
-        mask = np.broadcast_to(flat.reshape(self.shape).astype(bool), x.shape)
-        return jnp.where(mask, x, jnp.zeros((), x.dtype))
-
-
-_Step = _Affine | _Clip | _Mask
+        kept = np.broadcast_to(self.mask.array, x.shape)
+        return jnp.where(kept, x, jnp.zeros((), x.dtype))
 
 
 @dataclass(frozen=True, repr=False)
-class Changed(Initializer):
-    """What another initializer makes, each element changed, and then rounded to the dtype."""
+class Scaled(Changed):
+    """``factor`` times what ``init`` makes."""
 
-    init: Init
-    step: _Step
+    factory = "scaled"
+    factor: float
 
-    def _dtype(self, dtype: DType) -> np.dtype:
-        inner = getattr(self.init, "dtype", None)
-        return check_inexact(self.name, check_dtype(self.name, dtype, self.dtype, inner))
+    @property
+    def step(self) -> _Affine:
+        return _Affine(factor=self.factor)
 
-    def _make(
-        self,
-        key: jax.Array | None,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        out_sharding: OutSharding,
-    ) -> jax.Array:
-        if isinstance(self.step, _Clip) and dtype.kind == "c":
+
+@dataclass(frozen=True, repr=False)
+class Shifted(Changed):
+    """What ``init`` makes plus ``offset``."""
+
+    factory = "shifted"
+    offset: float
+
+    @property
+    def step(self) -> _Affine:
+        return _Affine(offset=self.offset)
+
+
+@dataclass(frozen=True, repr=False)
+class Clipped(Changed):
+    """What ``init`` makes, set to the bounds beyond them."""
+
+    factory = "clipped"
+    lower: float
+    upper: float
+
+    @property
+    def step(self) -> _Clip:
+        return _Clip(self.lower, self.upper)
+
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if dtype.kind == "c":
             raise ValueError(f"{self.name}: complex numbers have no order; use a real dtype.")
-        if isinstance(self.step, _Mask):
-            self._check_mask(self.step.shape, shape)
-        wide = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
-        options = {} if out_sharding is None else {"out_sharding": out_sharding}
-        made = self.init(key, shape, wide, **options)
-        return draw.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
 
-    def _check_mask(self, mask: tuple[int, ...], shape: tuple[int, ...]) -> None:
+
+@dataclass(frozen=True, repr=False)
+class Masked(Changed):
+    """What ``init`` makes where the mask is true, zero elsewhere."""
+
+    factory = "masked"
+    mask: StaticArray
+
+    @property
+    def step(self) -> _Keep:
+        return _Keep(self.mask)
+
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        mask = self.mask.shape
         try:
             fits = np.broadcast_shapes(mask, shape) == shape
         except ValueError:
@@ -93,38 +173,22 @@ class Changed(Initializer):
         if not fits:
             raise ValueError(f"{self.name}: a mask of shape {mask} does not broadcast to {shape}.")
 
-    @property
-    def plain(self) -> bool:
-        return not isinstance(self.init, Initializer) or self.init.plain
-
-    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Changed:
-        named = super().fitted(label, layout, kernel)
-        if not isinstance(self.init, Initializer):
-            return named
-        return replace(named, init=self.init.fitted(label, layout, kernel))
-
-
-def _changed(spec: tuple[_Step, np.dtype], made: jax.Array) -> jax.Array:
-    """The barrier keeps a compiler from folding this factor into that of the values."""
-    step, dtype = spec
-    return draw.saturate(step(lax.optimization_barrier(made)), dtype)
-
 
 def scaled(init: Init, factor: float, dtype: DType = None) -> Initializer:
-    """``factor`` times what ``init`` makes: mean times factor, variance times factor^2.
+    """``factor`` times what ``init`` makes: the mean times factor, the variance times factor^2.
 
     The product is taken in float32 or wider and rounded to the dtype once; what the dtype cannot
     hold becomes its largest value.
 
     Args:
-      init: an initializer: ours, JAX's, any function of (key, shape, dtype).
+      init: an initializer: ours, JAX's, any function of key, shape, dtype.
       factor: any finite number but 0.
-      dtype: used where the call gives none; without it, that of ``init``.
+      dtype: the dtype where the call gives none; without it, that of ``init``.
 
     Raises:
-      TypeError: an init that is no function.
-      ValueError: a factor of 0, or not finite; at the call what ``init`` raises, and a dtype that
-        is not floating or complex.
+      TypeError: init is not a function, factor is not a number.
+      ValueError: factor is 0 or not finite; at the call, what ``init`` raises, and a dtype that is
+        not floating or complex.
 
     Example:
       >>> import jax
@@ -133,17 +197,26 @@ def scaled(init: Init, factor: float, dtype: DType = None) -> Initializer:
       >>> f"{w.std():.3f}"
       '0.025'
     """
-    checked = check_number("scaled", "factor", factor)
-    if checked == 0:
-        raise ValueError("scaled: factor must not be 0. For zeros use jaxinit.zeros.")
-    return _change("scaled", _Affine(checked), init, dtype, checked)
+    name = "scaled"
+    inner, checked = check_initializer(name, "init", init), check_nonzero(name, "factor", factor)
+    return Scaled(inner, checked, dtype=dtype_name(name, dtype))
 
 
 def shifted(init: Init, offset: float, dtype: DType = None) -> Initializer:
     """What ``init`` makes plus ``offset``: the mean moves by it, the variance stays.
 
-    ``shifted(uniform(b - a), a)`` is uniform on [a, b]. Rounding, arguments and errors: as for
-    ``scaled``; any finite offset.
+    ``shifted(uniform(b - a), a)`` is uniform on [a, b]. The sum is taken in float32 or wider and
+    rounded to the dtype once; what the dtype cannot hold becomes its largest value.
+
+    Args:
+      init: an initializer: ours, JAX's, any function of key, shape, dtype.
+      offset: any finite number.
+      dtype: the dtype where the call gives none; without it, that of ``init``.
+
+    Raises:
+      TypeError: init is not a function, offset is not a number.
+      ValueError: offset is not finite; at the call, what ``init`` raises, and a dtype that is not
+        floating or complex.
 
     Example:
       >>> import jax
@@ -152,24 +225,27 @@ def shifted(init: Init, offset: float, dtype: DType = None) -> Initializer:
       >>> f"{x.min():.2f} {x.max():.2f}"
       '-1.00 1.00'
     """
-    checked = check_number("shifted", "offset", offset)
-    return _change("shifted", _Affine(1.0, checked), init, dtype, checked)
+    name = "shifted"
+    inner, checked = check_initializer(name, "init", init), check_number(name, "offset", offset)
+    return Shifted(inner, checked, dtype=dtype_name(name, dtype))
 
 
 def clipped(init: Init, lower: float, upper: float, dtype: DType = None) -> Initializer:
-    """What ``init`` makes, values below ``lower`` and above ``upper`` set to these.
+    """What ``init`` makes, with values below ``lower`` and above ``upper`` set to these.
 
-    Not a truncation: the ends have positive probability, and the variance shrinks. The bounds are
-    absolute. For a truncated normal use ``truncated_normal``, whose bounds are in units of stddev.
+    This is not a truncation: the ends have positive probability, and the variance shrinks. The
+    bounds are absolute. For a truncated normal use ``truncated_normal``, whose bounds are in units
+    of its stddev.
 
     Args:
-      init: an initializer.
-      lower, upper: finite numbers, lower < upper.
-      dtype: used where the call gives none; without it, that of ``init``.
+      init: an initializer: ours, JAX's, any function of key, shape, dtype.
+      lower: a finite number.
+      upper: a finite number above ``lower``.
+      dtype: the dtype where the call gives none; without it, that of ``init``.
 
     Raises:
-      TypeError: an init that is no function.
-      ValueError: bounds not finite or out of order; at the call a complex dtype.
+      TypeError: init is not a function, a bound is not a number.
+      ValueError: bounds that are not finite or out of order; at the call, a complex dtype.
 
     Example:
       >>> import jax
@@ -178,25 +254,27 @@ def clipped(init: Init, lower: float, upper: float, dtype: DType = None) -> Init
       >>> f"{abs(init(jax.random.key(0), (64, 64))).max():.1f}"
       '0.5'
     """
-    low, high = (check_number("clipped", o, v) for o, v in (("lower", lower), ("upper", upper)))
+    name = "clipped"
+    inner = check_initializer(name, "init", init)
+    low, high = check_number(name, "lower", lower), check_number(name, "upper", upper)
     if not low < high:
         raise ValueError(f"clipped: expected lower < upper; got lower={low}, upper={high}.")
-    return _change("clipped", _Clip(low, high), init, dtype, low, high)
+    return Clipped(inner, low, high, dtype=dtype_name(name, dtype))
 
 
 def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
     """What ``init`` makes where ``mask`` is true, exact zeros elsewhere.
 
-    The kept values are those of ``init``; its fans are not told of the mask, so the variance of an
-    output falls by the share that is kept (``scaled`` makes up for it).
+    The values that are kept are those of ``init``. Its fans do not know of the mask, so the
+    variance of an output falls by the share that is kept; ``scaled`` makes up for it.
 
     Args:
-      init: an initializer.
+      init: an initializer: ours, JAX's, any function of key, shape, dtype.
       mask: an array of booleans that broadcasts to the shape; it is copied.
-      dtype: used where the call gives none; without it, that of ``init``.
+      dtype: the dtype where the call gives none; without it, that of ``init``.
 
     Raises:
-      TypeError: an init that is no function, a mask that is not of booleans.
+      TypeError: init is not a function, mask is not an array of booleans.
       ValueError: at the call, a mask that does not broadcast to the shape.
 
     Example:
@@ -206,16 +284,11 @@ def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
       >>> (init(jax.random.key(0), (3, 3)) != 0).sum().item()
       6
     """
+    name = "masked"
+    inner = check_initializer(name, "init", init)
+    check_concrete(name, "mask", mask)
+    refuse_key(name, mask)
     array = np.asarray(mask)
     if array.dtype != bool:
         raise TypeError(f"masked: mask must be an array of booleans; got {array.dtype}.")
-    step = _Mask(np.packbits(array).tobytes(), array.shape)
-    return _change("masked", step, init, dtype, array)
-
-
-def _change(name: str, step: _Step, init: Init, dtype: DType, *shown: object) -> Initializer:
-    """The initializer, printed as its call."""
-    if not callable(init):
-        raise TypeError(f"{name}: init must be an initializer; got {init!r}.")
-    call = as_call(name, init, *shown, dtype=(dtype, None))
-    return Changed(init, step, call=call, dtype=dtype_name(name, dtype))
+    return Masked(inner, StaticArray.of(array), dtype=dtype_name(name, dtype))

@@ -1,88 +1,98 @@
-"""Configs: an initializer as a dict of names and numbers, and back; Keras's own dicts too.
+"""Configs: an initializer as a dict in JSON's types, and back.
 
-An initializer prints as the call that made it; its config is that call in JSON's types, so nothing
-about a scheme is written twice.
+    >>> from jaxinit import initializers
+    >>> config = initializers.scaled(initializers.he_normal(), 0.5).to_config()
+    >>> config
+    {'name': 'scaled', 'init': {'name': 'he_normal'}, 'factor': 0.5}
+    >>> initializers.get(config)
+    scaled(he_normal(), 0.5)
+
+A config is the name of a factory and its options; what is inside an option is written alike.
 """
 
 from __future__ import annotations
 
-import ast
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
+from . import keras
+from .checks import shown
+from .fans import Layout
+from .static_array import StaticArray
+
 Config = dict[str, Any]
 Factories = Mapping[str, Any]
 
-# The options that a call gives by position.
-POSITIONAL = {
-    "constant": ("value",),
-    "variance_scaling": ("scale", "mode", "distribution"),
-    "sparse": ("sparsity",),
-    "blocks": ("init", "sizes"),
-    "scaled": ("init", "factor"),
-    "shifted": ("init", "offset"),
-    "clipped": ("init", "lower", "upper"),
-    "masked": ("init", "mask"),
-    "repeated": ("init", "times"),
-    "array": ("value",),
-}
+_DEEPEST = 50  # configs within configs
+_MOST_ELEMENTS = 2**24  # of an array
 
 
-def read(call: str) -> Config:
-    """The config of a call as an initializer prints it."""
-    try:
-        return {"name": call} if call.isidentifier() else _read(ast.parse(call, mode="eval").body)
-    except (SyntaxError, ValueError):
-        raise ValueError(
-            f"to_config: {call} has a part that JSON cannot hold: a function that is no "
-            f"initializer of jaxinit, or an array of over 1000 elements."
-        ) from None
+def encode(init: Any, call: Callable[[], tuple[str, Mapping[str, Any]]]) -> Config:
+    """The config of a call."""
+    name, options = call()
+    return {"name": name, **{option: _encoded(init, value) for option, value in options.items()}}
 
 
-def _read(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        name = node.func.id
-        options = dict(zip(POSITIONAL.get(name, ()), map(_read, node.args), strict=False))
-        return {"name": name, **options, **{k.arg: _read(k.value) for k in node.keywords}}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_read(element) for element in node.elts]
-    if isinstance(node, ast.Name):  # inf, or an initializer that is no factory, as zeros
-        return node.id if node.id == "inf" else {"name": node.id}
-    if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Name):
-        return f"-{node.operand.id}"
-    return ast.literal_eval(node)
+def _encoded(init: Any, value: Any) -> Any:
+    """An option's value in JSON's types."""
+    if isinstance(value, StaticArray):
+        return {"name": "array", "value": value.array.tolist(), "dtype": value.dtype}
+    if isinstance(value, Layout):
+        return {"name": "Layout", **{k: _encoded(init, v) for k, v in value.given().items()}}
+    if isinstance(value, tuple | list):
+        return [_encoded(init, item) for item in value]
+    if isinstance(value, complex):
+        return {"name": "complex", "real": value.real, "imag": value.imag}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"name": "float", "value": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "to_config"):
+        return value.to_config()
+    raise ValueError(
+        f"to_config: {init} has a part that JSON cannot hold, {shown(value)}: a function that is "
+        f"not an initializer of jaxinit."
+    )
 
 
-def build(given: Any, factories: Factories) -> Any:
+def build(given: Any, factories: Factories, depth: int = 0) -> Any:
     """The initializer of a name, a config of ours or of Keras, or a function as it is."""
+    if depth > _DEEPEST:
+        raise ValueError(f"get: a config holds at most {_DEEPEST} configs within one another.")
     if isinstance(given, str):
         return _named(given, factories)
     if isinstance(given, Mapping) and "class_name" in given:
-        return _from_keras(str(given["class_name"]), given.get("config") or {}, factories)
-    if isinstance(given, Mapping) and "name" in given:
-        options = {option: _value(value, factories) for option, value in given.items()}
-        return _call(options.pop("name"), options, factories)
+        return keras.build(str(given["class_name"]), given.get("config") or {}, factories)
+    if isinstance(given, Mapping) and isinstance(given.get("name"), str):
+        options = {str(k): _decoded(v, factories, depth) for k, v in given.items() if k != "name"}
+        return _call(given["name"], options, factories)
     if callable(given):
         return given
     raise TypeError(
         f"get: expected a name, a config with 'name' (or Keras's 'class_name'), or an "
-        f"initializer; got {given!r}."
+        f"initializer; got {shown(given)}."
     )
 
 
 def _named(name: str, factories: Factories) -> Any:
     """By our name, or by Keras's class name."""
-    if name not in factories and name in KERAS:
-        return _from_keras(name, {}, factories)
+    known = keras.NAMES.get(name, name)
+    if name not in factories and known in keras.CLASSES:
+        return keras.build(known, {}, factories)
     return _call(name, {}, factories)
 
 
 def _call(name: str, options: Config, factories: Factories) -> Any:
-    if name not in factories:
-        known = ", ".join(sorted(n for n in factories if n[0].islower() and n != "array"))
-        raise ValueError(f"get: no initializer is called {name!r}; known are {known}.")
-    made = factories[name]
+    makers = {**factories, "Layout": Layout, "array": _array, "complex": complex, "float": _float}
+    if name not in makers:
+        known = ", ".join(sorted(factories))
+        raise ValueError(f"get: no initializer is called {shown(name)}; known are {known}.")
+    made = makers[name]
     if name in ("zeros", "ones") and not options:
         return made
     try:
@@ -92,72 +102,38 @@ def _call(name: str, options: Config, factories: Factories) -> Any:
         raise TypeError(f"get: {name}: {wrong.removeprefix(f'{name}: ')}") from None
 
 
-def _value(value: Any, factories: Factories) -> Any:
+def _decoded(value: Any, factories: Factories, depth: int) -> Any:
     """An option's value; a dict in it is a config."""
     if isinstance(value, Mapping):
-        return build(value, factories)
-    return tuple(_value(v, factories) for v in value) if isinstance(value, list) else value
+        if value.get("name") == "array":
+            return _array(value.get("value"), value.get("dtype"))
+        return build(value, factories, depth + 1)
+    if isinstance(value, list):
+        if depth > _DEEPEST:
+            raise ValueError(f"get: a config holds at most {_DEEPEST} lists within one another.")
+        return tuple(_decoded(item, factories, depth + 1) for item in value)
+    return value
 
 
-# Keras ------------------------------------------------------------------------------------------
-
-_DISTRIBUTIONS = {"normal": "truncated_normal", "untruncated_normal": "normal"}
-
-
-def _from_keras(name: str, given: Mapping[str, Any], factories: Factories) -> Any:
-    """By what Keras's class does; its seed is left out, for keys are given to the call."""
-    if name not in KERAS:
-        why = "; STFT makes the fixed frames of a signal layer, not weights" * (name == "STFT")
-        raise ValueError(f"get: Keras's {name!r} is not known here{why}.")
-    defaults, make = KERAS[name]
-    options = {option: value for option, value in given.items() if option != "seed"}
-    unknown = set(options) - set(defaults)
-    if unknown:
-        raise ValueError(f"get: Keras's {name} has no option {', '.join(sorted(unknown))}.")
-    return make(factories, **{**defaults, **options})
-
-
-def _about(mean: float, init: Any, f: Factories) -> Any:
-    return f["shifted"](init, mean) if mean else init
+def _array(value: Any, dtype: Any) -> np.ndarray:
+    """An array of a config, once it is known to be small and of numbers."""
+    try:
+        known = jnp.dtype(dtype)
+        if not (jnp.issubdtype(known, jnp.number) or known == np.dtype(bool)):
+            raise TypeError
+        array = np.asarray(value, known)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ValueError(
+            f"get: an array needs numbers as 'value' and a dtype of numbers as 'dtype'; got "
+            f"{shown(value)} and {shown(dtype)}."
+        ) from None
+    if array.size > _MOST_ELEMENTS:
+        raise ValueError(f"get: an array has at most {_MOST_ELEMENTS} elements; got {array.size}.")
+    return array
 
 
-def _plain(name: str) -> Callable[..., Any]:
-    return lambda f, **options: _call(name, options, f)
-
-
-_SCALING = {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"}
-_NORMAL = {"mean": 0.0, "stddev": 0.05}
-
-# Keras's class, its options with their defaults, and what they are here.
-KERAS: dict[str, tuple[Config, Callable[..., Any]]] = {
-    "Zeros": ({}, _plain("zeros")),
-    "Ones": ({}, _plain("ones")),
-    "Constant": ({"value": 0.0}, _plain("constant")),
-    "RandomNormal": (
-        _NORMAL,
-        lambda f, mean, stddev: _about(mean, f["normal"](stddev), f),
-    ),
-    "TruncatedNormal": (
-        _NORMAL,
-        lambda f, mean, stddev: _about(mean, f["truncated_normal"](stddev), f),
-    ),
-    "RandomUniform": (
-        {"minval": -0.05, "maxval": 0.05},
-        lambda f, minval, maxval: _about(minval, f["uniform"](maxval - minval), f),
-    ),
-    "VarianceScaling": (
-        _SCALING,
-        lambda f, scale, mode, distribution: f["variance_scaling"](
-            scale, mode, _DISTRIBUTIONS.get(distribution, distribution)
-        ),
-    ),
-    **{
-        f"{family}{law}": ({}, _plain(f"{family.lower()}_{law.lower()}"))
-        for family in ("Glorot", "He", "Lecun")
-        for law in ("Normal", "Uniform")
-    },
-    "Orthogonal": ({"gain": 1.0}, lambda f, gain: f["orthogonal"](gain)),
-    "OrthogonalInitializer": ({"gain": 1.0}, lambda f, gain: f["orthogonal"](gain)),
-    "Identity": ({"gain": 1.0}, _plain("identity")),
-    "IdentityInitializer": ({"gain": 1.0}, _plain("identity")),
-}
+def _float(value: Any) -> float:
+    """A float that JSON has no number for."""
+    if value not in ("inf", "-inf", "nan"):
+        raise ValueError(f"get: a float as 'value' is inf, -inf or nan; got {shown(value)}.")
+    return float(value)

@@ -1,7 +1,9 @@
-"""Fans: the axes of a kernel by role, and how many terms meet in one output.
+"""The fans of a kernel: how many inputs one output sums, and how many outputs one input reaches.
 
-A kernel's axes are *in* axes (summed over), *out* axes (kept), *batch* axes (independent kernels
-side by side) and, all the rest, *window* axes (the receptive field of a convolution).
+The kernel (3, 3, 64, 128) of a convolution has the receptive field 3 x 3, 64 inputs and 128
+outputs, so fan_in = 3 * 3 * 64 = 576 and fan_out = 3 * 3 * 128 = 1152. Which axis is which depends
+on the layer: a kernel's axes are *in* axes (summed over), *out* axes (kept), *batch* axes (along
+which independent kernels lie) and, all the others, *window* axes (the receptive field).
 """
 
 from __future__ import annotations
@@ -9,21 +11,21 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 Axes = int | Sequence[int]
 
 
 class Fans(NamedTuple):
-    """How many kernel terms one output sums, and how many outputs one input reaches."""
+    """How many inputs one output sums, and how many outputs one input reaches."""
 
     fan_in: float
     fan_out: float
 
 
 class Roles(NamedTuple):
-    """The axes of one kernel, counted from the front, by role."""
+    """The axes of one kernel by role, as positions from the front."""
 
     in_axis: tuple[int, ...]
     out_axis: tuple[int, ...]
@@ -44,35 +46,45 @@ def axes(name: str, role: str, value: Axes) -> tuple[int, ...]:
 
 
 def check_count(name: str, option: str, value: object) -> int:
-    """The option as an int of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    """The option as an int of 1 or more; NumPy's integers too."""
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if count < 1:
         raise ValueError(f"{name}: {option} must be a positive int; got {value!r}.")
-    return value
+    return count
 
 
 @dataclass(frozen=True, repr=False)
 class Layout:
-    """The axes of a layer's kernel by role; every axis not named is part of the window.
+    """What each axis of a layer's kernel is; every axis that is not named is part of the window.
 
-    Every variance-scaling initializer takes one as ``layout=``.
+    Initializers that count fans take one as ``layout=``; ``jaxinit.layouts`` makes them from what
+    a layer is.
 
     Attributes:
-      in_axis, out_axis, batch_axis: an axis or a tuple of them, negative ones counted from the end.
+      in_axis: the input axis, or a tuple of them; negative ones are counted from the end.
+      out_axis: the output axis, or a tuple of them.
+      batch_axis: the axes along which independent kernels lie.
       groups: the number of groups of a grouped convolution, whose kernel holds the inputs of one
         group and the outputs of all.
-      in_stride: how many phases a transposed convolution's stride divides the window into: one
-        output meets one phase of it, so fan_in is divided by this.
-      out_stride: the same of a strided convolution for fan_out.
-      in_repeat: how many times one output sums what the axes say, as an einsum that also sums over
-        an axis the kernel does not have; multiplies fan_in.
-      out_repeat: how many times one input is met, as where an in axis holds the flattened patches
-        of a local convolution; multiplies fan_out.
+      in_stride: the product of a transposed convolution's strides: each output sees 1/in_stride of
+        the kernel, so fan_in is divided by it.
+      out_stride: the product of a convolution's strides: each input reaches 1/out_stride of the
+        kernel, so fan_out is divided by it.
+      in_repeat: how many times one output sums what the axes say, as in an einsum that also sums
+        over an axis that the kernel does not have; fan_in is multiplied by it.
+      out_repeat: how many times one input is used, as where an input axis holds the flattened
+        patches of a local convolution; fan_out is multiplied by it.
       blocks: several kernels fused side by side along ``block_axis``: how many equal ones, or
-        their sizes. Fans are those of a block (of unequal blocks, the mean), and an initializer
-        draws each block apart.
+        their sizes. Fans are those of one block (of unequal blocks, the mean), and an initializer
+        draws each block by itself.
+      block_axis: the axis along which the blocks lie.
 
     Raises:
-      TypeError, ValueError: axes that are no ints, counts that are not positive.
+      TypeError: axes that are not ints.
+      ValueError: counts that are not positive.
 
     Example:
       >>> import jaxinit
@@ -99,17 +111,18 @@ class Layout:
         object.__setattr__(self, "blocks", check_blocks("Layout", "blocks", self.blocks))
 
     def __repr__(self) -> str:
-        given = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if self._has(f))
-        return f"Layout({', '.join(given)})"
+        return f"Layout({', '.join(f'{name}={value!r}' for name, value in self.given().items())})"
 
-    def _has(self, field: Field[Any]) -> bool:
-        return getattr(self, field.name) != field.default
+    def given(self) -> dict[str, Any]:
+        """The fields that differ from those of a dense layer."""
+        found = ((f.name, getattr(self, f.name), f.default) for f in fields(self))
+        return {name: value for name, value, default in found if value != default}
 
     @staticmethod
     def of(
         name: str, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), groups: int = 1
     ) -> Layout:
-        """A layout from ints or tuples; ``name`` is the call to name in an error."""
+        """A layout from ints or tuples; errors name the call ``name``."""
         return Layout(
             axes(name, "in_axis", in_axis),
             axes(name, "out_axis", out_axis),
@@ -123,7 +136,7 @@ class Layout:
         return replace(self, blocks=1, block_axis=-1)
 
     def fans(self, shape: Sequence[int], name: str = "fans") -> Fans:
-        """The fans of a kernel of ``shape``; ``name`` is the call to name in an error."""
+        """The fans of a kernel of ``shape``; errors name the call ``name``."""
         shapes = block_shapes(name, shape, self.blocks, self.block_axis)
         found = [self._fans(block, name) for block in set(shapes)]
         if len(found) == 1:
@@ -132,7 +145,7 @@ class Layout:
         return Fans(*(math.fsum(fan) / len(each) for fan in zip(*each, strict=True)))
 
     def roles(self, shape: Sequence[int], name: str = "Layout") -> Roles:
-        """Each axis of a kernel of ``shape``, counted from the front, by role."""
+        """The role of each axis of a kernel of ``shape``."""
         into, out, batch = (
             _positions(name, role, axes(name, role, getattr(self, role)), shape)
             for role in ("in_axis", "out_axis", "batch_axis")
@@ -147,7 +160,7 @@ class Layout:
         return Roles(into, out, batch, window)
 
     def _fans(self, shape: Sequence[int], name: str) -> Fans:
-        """Of one block."""
+        """The fans of one block."""
         roles = self.roles(shape, name)
         size_in, size_out, size_batch = (
             math.prod(shape[axis] for axis in role) for role in roles[:3]
@@ -159,7 +172,7 @@ class Layout:
             )
         if math.prod(shape) == 0:
             return Fans(0.0, 0.0)
-        # As JAX has it: an axis that is both in and out (Flax's Embed) counts twice below.
+        # As in JAX, an axis that is both in and out (Flax's Embed) divides the window twice.
         window = math.prod(shape) / (size_in * size_out * size_batch)
         return Fans(
             size_in * window * self.in_repeat / self.in_stride,
@@ -168,15 +181,19 @@ class Layout:
 
 
 def check_blocks(name: str, option: str, value: int | Sequence[int]) -> int | tuple[int, ...]:
-    """How many equal blocks, or the size of each."""
+    """The option as a number of equal blocks, or as the size of each block."""
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
         return tuple(check_count(name, f"each of {option}", size) for size in value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ValueError(
-        f"{name}: {option} must be a number of equal blocks or a tuple of their sizes; "
-        f"got {value!r}."
-    )
+    try:
+        return check_count(name, option, value)
+    except ValueError:
+        raise ValueError(
+            f"{name}: {option} must be a number of equal blocks or a tuple of their sizes; "
+            f"got {value!r}."
+        ) from None
+
+
+DENSE = Layout()  # of a dense layer, whose kernel is (in, out)
 
 
 def block_shapes(
@@ -207,7 +224,7 @@ def block_shapes(
 def _positions(
     name: str, role: str, given: tuple[int, ...], shape: Sequence[int]
 ) -> tuple[int, ...]:
-    """The axes as places from the front, checked against the shape."""
+    """The axes as positions from the front, checked against the shape."""
     rank = len(shape)
     for axis in given:
         if rank < 2 and not -rank <= axis < rank:
@@ -237,21 +254,24 @@ def fans(
     batch_axis: Axes = (),
     groups: int = 1,
 ) -> Fans:
-    """The fan-in and fan-out of a kernel.
+    """The fan_in and fan_out of a kernel.
 
-    Every axis that is not an in, out or batch axis belongs to the window, whose size multiplies
-    both fans. For a grouped convolution (kernel ``(*window, in/groups, out)``) one input reaches
-    ``out/groups`` outputs.
+    Every axis that is not an input, output or batch axis belongs to the window, whose size
+    multiplies both fans. In a grouped convolution, whose kernel is ``(*window, in/groups, out)``,
+    one input reaches ``out/groups`` outputs.
 
     Args:
-      shape: the kernel's shape.
-      in_axis, out_axis, batch_axis: an axis or a tuple of them, negative or not.
-      groups: the convolution's number of groups; divides the outputs.
+      shape: the shape of the kernel.
+      in_axis: the input axis, or a tuple of them; negative ones are counted from the end.
+      out_axis: the output axis, or a tuple of them.
+      batch_axis: the axes along which independent kernels lie.
+      groups: the number of groups of a grouped convolution; it divides the outputs.
 
     Returns:
-      Fans(fan_in, fan_out), floats.
+      Fans(fan_in, fan_out), two floats.
 
     Raises:
+      TypeError: axes that are not ints.
       ValueError: fewer than two axes, an axis out of range, repeated within one role, or both
         batch and in or out; groups that do not divide the outputs.
 

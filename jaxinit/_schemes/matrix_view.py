@@ -1,20 +1,22 @@
-"""Views: a kernel of any shape as a stack of matrices, by the roles of its axes."""
+"""A kernel of any shape, seen as a stack of matrices by the roles of its axes.
+
+The kernel (3, 3, 8, 16) of a convolution is nine matrices of 8 inputs by 16 outputs, one for each
+place of the window. With two groups it is eighteen, of 8 inputs by 8 outputs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from .base import Initializer
-from .blocks import Blocks
 from .fans import Layout, Roles
 
 
-class View(NamedTuple):
+class MatrixView(NamedTuple):
     """A kernel seen as matrices of rows (inputs) by columns (outputs), one for each place."""
 
     shape: tuple[int, ...]
@@ -27,12 +29,12 @@ class View(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """The inputs."""
+        """The number of inputs."""
         return self.size(self.roles.in_axis)
 
     @property
     def columns(self) -> int:
-        """The outputs of one group."""
+        """The number of outputs of one group."""
         return self.size(self.roles.out_axis) // self.groups
 
     @property
@@ -46,9 +48,10 @@ class View(NamedTuple):
         return tuple(sorted((*self.roles.batch_axis, *self.roles.window)))
 
     def kernel(self, stack: jax.Array, places: Sequence[int]) -> jax.Array:
-        """The kernel of a stack, (places and groups, rows, columns), in the order of ``places``.
+        """The kernel that a stack makes, whose axes are (places and groups, rows, columns).
 
-        Axes that are neither places nor of a matrix get the size 1.
+        The places come in the order of ``places``; axes that are neither places nor of a matrix
+        get the size 1.
         """
         matrix = (*self.roles.in_axis, *self.roles.out_axis)
         rest = tuple(a for a in range(len(self.shape)) if a not in (*places, *matrix))
@@ -58,8 +61,8 @@ class View(NamedTuple):
         return grouped.reshape(sizes).transpose(np.argsort(order))
 
 
-def view(name: str, layout: Layout, shape: tuple[int, ...]) -> View:
-    """The view by a layout; an axis has one role here, and groups divide the outputs."""
+def matrix_view(name: str, layout: Layout, shape: tuple[int, ...]) -> MatrixView:
+    """The view of a kernel by a layout, in which each axis has one role."""
     layout.fans(shape, name)
     roles = layout.roles(shape, name)
     both = set(roles.in_axis) & set(roles.out_axis)
@@ -68,29 +71,4 @@ def view(name: str, layout: Layout, shape: tuple[int, ...]) -> View:
             f"{name}: axis {min(both)} of shape {shape} is both an in and an out axis; a matrix "
             f"needs rows and columns."
         )
-    return View(shape, roles, layout.groups)
-
-
-def by_block(make: Callable[[Layout], Initializer], layout: Layout) -> Initializer:
-    """The initializer of a layout; where it has blocks, one for each."""
-    one = make(layout.block)
-    if layout.blocks == 1:
-        return one
-    return Blocks((one,), layout.blocks, layout.block_axis, call=one.call, dtype=one.dtype)
-
-
-def check_layout(name: str, given: Layout | None, **others: tuple[object, object]) -> Layout | None:
-    """The layout, if one is given, and then alone; ``others`` are (value, default)."""
-    if given is None:
-        return None
-    if not isinstance(given, Layout):
-        raise TypeError(
-            f"{name}: layout must be a jaxinit.Layout, as jaxinit.layouts makes; got {given!r}."
-        )
-    also = [option for option, (value, default) in others.items() if value != default]
-    if also:
-        raise ValueError(
-            f"{name}: layout already says what each axis is; leave out {', '.join(also)}, "
-            f"or the layout."
-        )
-    return given
+    return MatrixView(shape, roles, layout.groups)

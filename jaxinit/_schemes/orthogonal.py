@@ -1,8 +1,9 @@
-"""Orthogonal matrices, as products of random reflections (Stewart 1980).
+"""Random orthogonal matrices, as products of random reflections (Stewart 1980).
 
-They are what a QR decomposition of a Gaussian matrix would find, without decomposing one: all the
-work is in matrix products. The Gaussian comes from the stream and has the same bits everywhere; the
-products follow the backend's linear algebra, and so may the last bits of an orthogonal matrix.
+A QR decomposition of a Gaussian matrix would find the same matrix Q: a product of reflections, one
+for each column. Here the reflections are drawn and multiplied, with no decomposition, so all the
+work is in matrix products. The Gaussian has the same bits everywhere; the products depend on the
+backend's linear algebra, and with them the last bits of an orthogonal matrix.
 """
 
 from __future__ import annotations
@@ -19,27 +20,29 @@ from jax import lax
 from .._random import draw, laws
 from .._random.draw import OutSharding
 from .._random.stream import check_key
-from . import matrix_view
-from .base import DType, Initializer, as_call, check_positive, check_range, dtype_name
+from . import layout_options
+from .base import Initializer
+from .checks import DType, check_int, check_positive, check_range, dtype_name
 from .fans import Layout
-from .matrix_view import View
+from .matrix_view import MatrixView, matrix_view
 
 Array = jax.Array
 
-# Reflections are applied in panels, by three matrix products each: at most so many, at least so
-# wide. Fewer panels waste products, more leave them too small; over devices a panel is also what
-# each must hold whole.
+# A panel of reflections is applied by three matrix products. There are at most so many panels, each
+# at least so wide: fewer panels waste work, more make the products too small to be fast. Where the
+# rows are spread over devices, each device holds a whole panel, so panels are narrower there.
 _PANELS, _LEAST_WIDTH = 8, 32
 _SPREAD_PANELS, _LEAST_SPREAD_WIDTH = 32, 8
 
 
 def haar(gaussian: Array, spread: bool = False) -> Array:
-    """Haar-distributed orthonormal columns, (..., m, n) with m >= n, from a standard Gaussian.
+    """Uniformly distributed orthonormal columns, (..., m, n) with m >= n, from a standard Gaussian.
 
-    The first n columns of H_1 H_2 ... H_n D: H_k reflects the part of column k on and below the
-    diagonal onto e_k, D makes the diagonal of R, of the QR that this would be, positive. A panel of
-    reflections meets only the columns from its own on, and the rows below its first; where the rows
-    are ``spread`` over devices, all of them, in a loop that holds one panel at a time.
+    The result is the first n columns of H_1 H_2 ... H_n D. H_k reflects the part of column k on and
+    below the diagonal onto the axis e_k, and D makes the diagonal of R positive, R of the QR
+    decomposition that this would be. Reflections are applied in panels. A panel changes only the
+    columns from its own on and the rows below its first; where the rows are ``spread`` over
+    devices, it is applied to all of them, in a loop that holds one panel at a time.
     """
     *batch, m, n = gaussian.shape
     v, phase = _reflectors(gaussian)
@@ -56,7 +59,7 @@ def haar(gaussian: Array, spread: bool = False) -> Array:
 
 
 def _in_a_loop(v: Array) -> Array:
-    """The columns before their phases, panel by panel; columns of zeros reflect nothing."""
+    """The columns before their phases, panel by panel; a column of zeros reflects nothing."""
     *batch, m, n = v.shape
     width = max(_LEAST_SPREAD_WIDTH, -(-n // _SPREAD_PANELS))
     panels = -(-n // width)
@@ -97,9 +100,9 @@ def _product(a: Array, b: Array) -> Array:
 
 
 class _Assembly(NamedTuple):
-    """What turns a Gaussian stack into an orthogonal kernel, all static."""
+    """How a stack of Gaussian matrices becomes an orthogonal kernel; all of it is static."""
 
-    view: View
+    view: MatrixView
     dtype: np.dtype
     delta: bool
     spread: bool = False
@@ -139,11 +142,12 @@ _COLUMNS: dict[object, int] = {((-2,), (-1,)): -1, ((-1,), (-2,)): -2}
 
 @dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
-    """Orthonormal rows or columns; with ``delta`` at the window's centre, zero elsewhere."""
+    """Orthonormal columns or rows, of whichever there are fewer."""
 
-    scale: float
-    layout: Layout | int  # an int is the axis of the columns, all others are rows
-    delta: bool
+    factory = "orthogonal"
+    scale: float = 1.0
+    column_axis: int = -1
+    layout: Layout | None = None
 
     def _make(
         self,
@@ -154,36 +158,36 @@ class Orthogonal(Initializer):
     ) -> jax.Array:
         check_key(self.name, key)
         check_range(self.name, self.scale, dtype)
-        view = matrix_view.view(self.name, self._layout(shape), shape)
-        if self.delta and view.rows > view.columns:
-            raise ValueError(
-                f"{self.name}: shape {shape} has {view.rows} inputs for {view.columns} outputs; "
-                f"a map that keeps lengths needs as many outputs as inputs."
-            )
+        view = self._view(shape)
         if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
         wide = dtype if dtype.kind == "c" or dtype == np.float64 else np.dtype(np.float32)
-        spec = _Assembly(view, dtype, self.delta)
+        spec = _Assembly(view, dtype, isinstance(self, DeltaOrthogonal))
         work = draw.across(out_sharding, spec.stack, (0, 1))
         gaussian = draw.draw(key, laws.NORMAL, spec.stack, wide, 1.0, work)
         spec, scale = spec._replace(spread=work is not None), wide.type(self.scale)
         return draw.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
 
     @property
-    def plain(self) -> bool:
-        return self.layout == -1
+    def takes_layout(self) -> bool:
+        return self.layout is None and self.column_axis == -1
 
     def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
-        fitted = super().fitted(label, layout, kernel)
         columns = _COLUMNS.get((layout.in_axis, layout.out_axis))
-        if columns is None or layout.batch_axis or self.delta or not self.plain:
-            return fitted
-        return replace(fitted, layout=columns)  # a window stays among the rows
+        if columns is None or layout.batch_axis or not self.takes_layout:
+            return super().fitted(label, layout, kernel)
+        return replace(self, column_axis=columns, label=f"{label}: {self.name}")
 
-    def _layout(self, shape: tuple[int, ...]) -> Layout:
-        if isinstance(self.layout, Layout):
-            return self.layout
-        rank, columns = len(shape), self.layout
+    def _view(self, shape: tuple[int, ...]) -> MatrixView:
+        """The matrices; without a layout one of all axes, those of a window among the rows."""
+        if self.layout is not None:
+            return matrix_view(self.name, self.layout, shape)
+        columns = self._column_axis(shape)
+        rows = tuple(axis for axis in range(len(shape)) if axis != columns)
+        return matrix_view(self.name, Layout(in_axis=rows, out_axis=columns), shape)
+
+    def _column_axis(self, shape: tuple[int, ...]) -> int:
+        rank, columns = len(shape), self.column_axis
         if rank < 2:
             raise ValueError(
                 f"{self.name}: shape {shape} is no matrix; it needs at least two axes. For a bias "
@@ -194,10 +198,28 @@ class Orthogonal(Initializer):
                 f"{self.name}: column_axis {columns} is out of range for shape {shape}; use "
                 f"{-rank} to {rank - 1}."
             )
-        if self.delta:
-            return Layout()
-        rows = tuple(axis for axis in range(rank) if axis != columns % rank)
-        return Layout(in_axis=rows, out_axis=columns)
+        return columns % rank
+
+
+@dataclass(frozen=True, repr=False)
+class DeltaOrthogonal(Orthogonal):
+    """Orthonormal rows at the centre of the window, zero elsewhere."""
+
+    factory = "delta_orthogonal"
+
+    def fitted(self, label: str, layout: Layout, kernel: tuple[int, ...] | None = None) -> Self:
+        return super(Orthogonal, self).fitted(label, layout, kernel)
+
+    def _view(self, shape: tuple[int, ...]) -> MatrixView:
+        if self.layout is None:
+            self._column_axis(shape)
+        view = matrix_view(self.name, self.layout or Layout(), shape)
+        if view.rows > view.columns:
+            raise ValueError(
+                f"{self.name}: shape {shape} has {view.rows} inputs for {view.columns} outputs; "
+                f"a map that keeps lengths needs as many outputs as inputs."
+            )
+        return view
 
 
 def orthogonal(
@@ -209,26 +231,26 @@ def orthogonal(
 ) -> Initializer:
     """``scale`` times a matrix with orthonormal columns, or rows where there are fewer of those.
 
-    Distributed by Haar's measure: no rotation is likelier than another. Each element has mean 0 and
-    variance scale^2/m, m the larger side; every singular value is ``scale``. Computed in
-    float32 (float64, complex64 and complex128 in their own precision; complex: unitary) and rounded
-    to the dtype once; before that |Q^H Q - I| <= 1e-5. The last bits follow the backend's linear
-    algebra.
+    The matrix is uniformly distributed (by Haar's measure): no rotation is likelier than another.
+    Each element has mean 0 and variance scale^2/m, m the larger side, and every singular value is
+    ``scale``. It is computed in float32 (in float64, complex64 and complex128 in their own
+    precision; a complex one is unitary) and rounded to the dtype once; before that
+    |Q^H Q - I| <= 1e-5. The last bits depend on the backend's linear algebra.
 
-    Without a layout all axes but ``column_axis`` together are the rows, as in JAX: a convolution's
-    kernel is one matrix. With one, in axes are rows and out axes columns, and every place along the
-    window and batch axes, every group and every block has a matrix of its own.
+    Without a layout all axes but ``column_axis`` together are the rows, as in JAX: the kernel of a
+    convolution is one matrix. With a layout, input axes are rows and output axes columns, and every
+    place along the window and batch axes, every group and every block has a matrix of its own.
 
     Args:
-      scale: above 0; the gain.
+      scale: the gain, above 0.
       column_axis: the axis of the columns.
-      dtype: used where the call gives none.
-      layout: the axes by role, in place of ``column_axis``.
+      dtype: the dtype where the call gives none.
+      layout: in place of ``column_axis``, what each axis is; see ``jaxinit.layouts``.
 
     Raises:
-      ValueError: a scale that is not above 0; at the call: fewer than two axes, an axis out of
-        range, or both in and out; a dtype that is not floating or complex or too narrow.
-      TypeError: a column_axis that is no int, a layout that is none.
+      TypeError: an option of the wrong type.
+      ValueError: scale is not above 0; at the call, fewer than two axes, an axis out of range, or
+        both in and out; a dtype that is not floating or complex, or too narrow.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -239,7 +261,7 @@ def orthogonal(
 
     Source: Saxe et al. 2014, section 3; drawn as in Stewart 1980.
     """
-    return _orthogonal("orthogonal", scale, column_axis, dtype, layout, delta=False)
+    return _orthogonal(Orthogonal, scale, column_axis, dtype, layout)
 
 
 def delta_orthogonal(
@@ -249,20 +271,22 @@ def delta_orthogonal(
     *,
     layout: Layout | None = None,
 ) -> Initializer:
-    """A convolution that is, at its window's centre, an orthonormal map of channels; else zero.
+    """A convolution with an orthonormal map of channels at the window's centre, zero elsewhere.
 
-    The centre of a window axis of k is (k - 1)//2, as in JAX. There the kernel is ``scale`` times a
-    Haar-distributed matrix with orthonormal rows, so a circular convolution keeps lengths. Works in
-    any number of dimensions, by groups and by blocks with a layout.
+    The centre of a window axis of size k is (k - 1)//2, as in JAX. There the kernel is ``scale``
+    times a uniformly distributed matrix with orthonormal rows, so a circular convolution keeps
+    lengths. It works in any number of dimensions, and by groups and blocks with a layout.
 
     Args:
-      scale: above 0; the gain.
-      column_axis: as JAX has it; rows and columns of a Haar matrix have the same law.
-      dtype: used where the call gives none.
-      layout: the axes by role.
+      scale: the gain, above 0.
+      column_axis: as in JAX; rows and columns of such a matrix have the same distribution.
+      dtype: the dtype where the call gives none.
+      layout: in place of ``column_axis``, what each axis is; see ``jaxinit.layouts``.
 
     Raises:
-      ValueError: as for ``orthogonal``; at the call, more inputs than outputs.
+      TypeError: an option of the wrong type.
+      ValueError: scale is not above 0; at the call, as for ``orthogonal``, and a shape with more
+        inputs than outputs.
 
     Example:
       >>> import jax
@@ -273,30 +297,17 @@ def delta_orthogonal(
 
     Source: Xiao et al. 2018, algorithm 1.
     """
-    return _orthogonal("delta_orthogonal", scale, column_axis, dtype, layout, delta=True)
+    return _orthogonal(DeltaOrthogonal, scale, column_axis, dtype, layout)
 
 
 def _orthogonal(
-    name: str,
-    scale: float,
-    column_axis: int,
-    dtype: DType,
-    layout: Layout | None,
-    delta: bool,
+    kind: type[Orthogonal], scale: float, column_axis: int, dtype: DType, layout: Layout | None
 ) -> Initializer:
+    name = kind.factory
     checked = check_positive(name, "scale", scale)
-    if isinstance(column_axis, bool) or not isinstance(column_axis, int):
-        raise TypeError(f"{name}: column_axis must be an int; got {column_axis!r}.")
-    call = as_call(
-        name,
-        scale=(checked, 1.0),
-        column_axis=(column_axis, -1),
-        dtype=(dtype, None),
-        layout=(layout, None),
-    )
-
-    def make(axes: Layout | int) -> Initializer:
-        return Orthogonal(checked, axes, delta, call=call, dtype=dtype_name(name, dtype))
-
-    given = matrix_view.check_layout(name, layout, column_axis=(column_axis, -1))
-    return matrix_view.by_block(make, given) if given else make(column_axis)
+    columns = check_int(name, "column_axis", column_axis)
+    own_dtype = dtype_name(name, dtype)
+    given = layout_options.check_layout(name, layout, column_axis=(columns, -1))
+    if given is None:
+        return kind(checked, columns, dtype=own_dtype)
+    return layout_options.by_block(lambda one: kind(checked, -1, one, dtype=own_dtype), given)

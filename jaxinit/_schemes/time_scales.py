@@ -1,15 +1,15 @@
 """Parameters that set time scales: biases of gates, steps and matrices of state-space models.
 
-Each is a formula of the shape and, if it is random, of uniform numbers from the stream. Logarithms
-and exponentials follow the backend, and so may the last bits.
+Each is a formula of the shape and, where it is random, of uniform numbers. Logarithms and
+exponentials are those of the backend, and the last bits depend on them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,32 +18,24 @@ import numpy as np
 from .._random import draw, laws
 from .._random.draw import OutSharding
 from .._random.stream import check_key
-from .base import DType, Initializer, as_call, check_number, check_positive, dtype_name, refuse_key
+from .base import Initializer
+from .checks import DType, check_number, check_positive, dtype_name, shown
 
 Array = jax.Array
 Shape = tuple[int, ...]
-Option = float | str
 
 
-class _Spec(NamedTuple):
-    """A formula for one array, all static."""
-
-    of: Callable[..., Array]
-    shape: Shape
-    options: tuple[Option, ...]
-    wide: np.dtype
-    dtype: np.dtype
-
-
-@dataclass(frozen=True, repr=False)
 class Formula(Initializer):
-    """``of(shape, dtype, *options)``; a random one has uniform numbers on [0, 1] in ``shape``'s
-    place. ``check`` raises on a shape that it is not for."""
+    """An array computed by ``values`` from its shape, or from uniform numbers on [0, 1]."""
 
-    of: Callable[..., Array]
-    check: Callable[..., None]
-    options: tuple[Option, ...]
-    random: bool
+    random: ClassVar[bool]
+
+    @abstractmethod
+    def values(self, given: Array | Shape, dtype: np.dtype) -> Array:
+        """The array: of uniform numbers where it is random, else of the shape."""
+
+    def _check(self, shape: Shape) -> None:
+        """Raises where the formula is not for arrays of this shape."""
 
     def _make(
         self,
@@ -54,9 +46,9 @@ class Formula(Initializer):
     ) -> jax.Array:
         if dtype.kind == "c":
             raise ValueError(f"{self.name}: real by definition, not {dtype}; use a real dtype.")
-        self.check(self.name, shape, *self.options)
+        self._check(shape)
         wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
-        spec = _Spec(self.of, shape, self.options, wide, dtype)
+        spec = _Spec(self, shape, wide, dtype)
         if not self.random:
             return draw.assemble(_evaluated, spec, out_sharding=out_sharding)
         check_key(self.name, key)
@@ -66,43 +58,43 @@ class Formula(Initializer):
         return draw.assemble(_evaluated, spec, drawn, out_sharding=out_sharding)
 
 
+class _Spec(NamedTuple):
+    """What is computed; all of it is static."""
+
+    formula: Formula
+    shape: Shape
+    wide: np.dtype
+    dtype: np.dtype
+
+
 def _evaluated(spec: _Spec, *drawn: Array) -> Array:
-    made = spec.of(*(drawn or (spec.shape,)), spec.wide, *spec.options)
+    made = spec.formula.values(drawn[0] if drawn else spec.shape, spec.wide)
     return draw.saturate(made, spec.dtype)
 
 
-def _formula(
-    name: str,
-    of: Callable[..., Array],
-    check: Callable[..., None],
-    dtype: DType,
-    random: bool,
-    **options: tuple[Option, Option | None],
-) -> Initializer:
-    """The formula of a call; ``options`` are (value, default)."""
-    values = tuple(value for value, _ in options.values())
-    call = as_call(name, **options, dtype=(dtype, None))
-    return Formula(of, check, values, random, call=call, dtype=dtype_name(name, dtype))
+@dataclass(frozen=True, repr=False)
+class Chrono(Formula):
+    """Biases of gates whose memory spans 1 to ``t_max`` steps."""
 
+    factory = "chrono"
+    random = True
+    t_max: float
+    order: str = "ifgo"
 
-def _any_shape(name: str, shape: Shape, *_: Option) -> None:
-    """Every shape will do."""
+    def _check(self, shape: Shape) -> None:
+        gates = len(self.order)
+        if len(shape) != 1 or shape[0] % gates:
+            raise ValueError(
+                f"{self.name}: shape {shape} is no bias of {gates} gates of equal size; give "
+                f"({gates} * size,), or name the gates by order=."
+            )
 
-
-def _check_gates(name: str, shape: Shape, t_max: float, order: str) -> None:
-    if len(shape) != 1 or shape[0] % len(order):
-        raise ValueError(
-            f"{name}: shape {shape} is no bias of {len(order)} gates of equal size; give "
-            f"({len(order)} * size,), or name the gates by order=."
-        )
-
-
-def _chrono(uniform: Array, dtype: np.dtype, t_max: float, order: str) -> Array:
-    size = uniform.shape[0] // len(order)
-    first = order.index("f") * size
-    forget = jnp.log1p(uniform[first : first + size] * np.asarray(t_max - 2, dtype))
-    gates = {"f": forget, "i": -forget}
-    return jnp.concatenate([gates.get(gate, jnp.zeros_like(forget)) for gate in order])
+    def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
+        size = given.shape[0] // len(self.order)
+        first = self.order.index("f") * size
+        forget = jnp.log1p(given[first : first + size] * np.asarray(self.t_max - 2, dtype))
+        gates = {"f": forget, "i": -forget}
+        return jnp.concatenate([gates.get(gate, jnp.zeros_like(forget)) for gate in self.order])
 
 
 def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initializer:
@@ -113,13 +105,14 @@ def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initialize
 
     Args:
       t_max: the longest dependency, above 2.
-      order: the gates in the bias's order, one letter each, "f" and "i" among them; Flax, torch and
-        Keras have "ifgo". Without "i" (a fused or coupled cell), forget gates alone.
-      dtype: used where the call gives none; real.
+      order: the gates in the order of the bias, one letter each, with "f" among them. Flax, PyTorch
+        and Keras have "ifgo". Without an "i" (a fused or coupled cell) only forget gates are set.
+      dtype: the dtype where the call gives none; real.
 
     Raises:
-      ValueError: t_max not above 2, an order without f; at the call a shape that is no bias of as
-        many gates, a dtype that is not real.
+      TypeError: t_max is not a number.
+      ValueError: t_max is not above 2, order has no f; at the call, a shape that is not a bias of
+        that many gates, a dtype that is not real.
 
     Example:
       >>> import jax
@@ -135,35 +128,45 @@ def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initialize
         raise ValueError(f"chrono: t_max must be above 2 steps; got {longest}.")
     if not isinstance(order, str) or "f" not in order or len(set(order)) < len(order):
         raise ValueError(
-            f"chrono: order must name each gate by its letter, f among them; got {order!r}."
+            f"chrono: order must name each gate by its letter, f among them; got {shown(order)}."
         )
-    return _formula(
-        "chrono", _chrono, _check_gates, dtype, True, t_max=(longest, None), order=(order, "ifgo")
-    )
+    return Chrono(longest, order, dtype=dtype_name("chrono", dtype))
 
 
-def _mamba_dt_bias(uniform: Array, dtype: np.dtype, low: float, high: float, floor: float) -> Array:
-    span, start = math.log(high) - math.log(low), math.log(low)
-    step = jnp.exp(uniform * np.asarray(span, dtype) + np.asarray(start, dtype))
-    step = jnp.maximum(step, np.asarray(floor, dtype))
-    return step + jnp.log(-jnp.expm1(-step))
+@dataclass(frozen=True, repr=False)
+class MambaDtBias(Formula):
+    """A bias whose softplus is log-uniform on [dt_min, dt_max]."""
+
+    factory = "mamba_dt_bias"
+    random = True
+    dt_min: float = 1e-3
+    dt_max: float = 0.1
+    floor: float = 1e-4
+
+    def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
+        span, start = math.log(self.dt_max) - math.log(self.dt_min), math.log(self.dt_min)
+        step = jnp.exp(given * np.asarray(span, dtype) + np.asarray(start, dtype))
+        step = jnp.maximum(step, np.asarray(self.floor, dtype))
+        return step + jnp.log(-jnp.expm1(-step))
 
 
 def mamba_dt_bias(
     dt_min: float = 1e-3, dt_max: float = 0.1, floor: float = 1e-4, dtype: DType = None
 ) -> Initializer:
-    """Bias of a Mamba block's step: softplus(bias) is log-uniform on [dt_min, dt_max].
+    """The bias of a Mamba block's step: softplus(bias) is log-uniform on [dt_min, dt_max].
 
-    bias = dt + log(1 - e^-dt), the inverse of softplus, dt = exp(U(log dt_min, log dt_max)), no
-    less than ``floor``.
+    bias = dt + log(1 - e^-dt), the inverse of softplus, with dt = exp(U(log dt_min, log dt_max)),
+    but no less than ``floor``.
 
     Args:
-      dt_min, dt_max: the range of steps, 0 < dt_min < dt_max.
-      floor: the least step, above 0.
-      dtype: used where the call gives none; real.
+      dt_min: the least step, above 0.
+      dt_max: the largest step, above ``dt_min``.
+      floor: no step is below this, above 0.
+      dtype: the dtype where the call gives none; real.
 
     Raises:
-      ValueError: a range that is empty or not above 0; at the call a dtype that is not real.
+      TypeError: an option is not a number.
+      ValueError: a range that is empty or not above 0; at the call, a dtype that is not real.
 
     Example:
       >>> import jax
@@ -181,83 +184,88 @@ def mamba_dt_bias(
     )
     if not low < high:
         raise ValueError(f"{name}: expected dt_min < dt_max; got dt_min={low}, dt_max={high}.")
-    return _formula(
-        name,
-        _mamba_dt_bias,
-        _any_shape,
-        dtype,
-        True,
-        dt_min=(low, 1e-3),
-        dt_max=(high, 0.1),
-        floor=(least, 1e-4),
-    )
+    return MambaDtBias(low, high, least, dtype=dtype_name(name, dtype))
 
 
-def _check_states(name: str, shape: Shape) -> None:
-    if not shape:
-        raise ValueError(f"{name}: shape () has no axis of states; give (channels, states).")
+@dataclass(frozen=True, repr=False)
+class MambaALog(Formula):
+    """log(1), ..., log(N) along the last axis."""
 
+    factory = "mamba_a_log"
+    random = False
 
-def _mamba_a_log(shape: Shape, dtype: np.dtype) -> Array:
-    row = np.log(np.arange(1, shape[-1] + 1))
-    return jnp.broadcast_to(jnp.asarray(row, dtype), shape)
+    def _check(self, shape: Shape) -> None:
+        if not shape:
+            raise ValueError(
+                f"{self.name}: shape () has no axis of states; give (channels, states)."
+            )
+
+    def values(self, given: Shape, dtype: np.dtype) -> Array:  # type: ignore[override]
+        row = np.log(np.arange(1, given[-1] + 1))
+        return jnp.broadcast_to(jnp.asarray(row, dtype), given)
 
 
 def mamba_a_log(dtype: DType = None) -> Initializer:
-    """log(1), log(2), ..., log(N) along the last axis: A = -exp of it has the modes -1 ... -N.
+    """log(1), log(2), ..., log(N) along the last axis, so A = -exp of it has the modes -1 ... -N.
 
-    S4D's real initialization, kept as a logarithm so that A stays negative. Mamba's D is ``ones``.
-    The key is not used.
+    This is S4D's real initialization, kept as a logarithm so that A stays negative. Mamba's D is
+    ``ones``. The key is not used.
 
     Args:
-      dtype: used where the call gives none; real. Mamba keeps it in float32.
+      dtype: the dtype where the call gives none; real. Mamba keeps it in float32.
 
     Raises:
       ValueError: at the call, a shape without axes, a dtype that is not real.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> from jaxinit import initializers
-      >>> import jax.numpy as jnp
-      >>> [round(x, 3) for x in jnp.exp(initializers.mamba_a_log()(None, (2, 3)))[1].tolist()]
+      >>> a_log = initializers.mamba_a_log()(jax.random.key(0), (2, 3))
+      >>> [round(x, 3) for x in jnp.exp(a_log)[1].tolist()]
       [1.0, 2.0, 3.0]
 
     Source: Gu et al. 2022 (S4D-Real); Gu & Dao 2023, section 3.6.
     """
-    refuse_key("mamba_a_log", dtype)
-    return _formula("mamba_a_log", _mamba_a_log, _check_states, dtype, False)
+    return MambaALog(dtype=dtype_name("mamba_a_log", dtype))
 
 
-def _check_square(name: str, shape: Shape) -> None:
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ValueError(f"{name}: shape {shape} is not square in its last two axes.")
+@dataclass(frozen=True, repr=False)
+class Hippo(Formula):
+    """The HiPPO-LegS state matrix."""
 
+    factory = "hippo"
+    random = False
 
-def _hippo(shape: Shape, dtype: np.dtype) -> Array:
-    n = np.arange(shape[-1], dtype=np.float64)
-    root = np.sqrt(2 * n + 1)
-    matrix = np.tril(-np.outer(root, root), -1) - np.diag(n + 1)
-    return jnp.broadcast_to(jnp.asarray(matrix, dtype), shape)
+    def _check(self, shape: Shape) -> None:
+        if len(shape) < 2 or shape[-1] != shape[-2]:
+            raise ValueError(f"{self.name}: shape {shape} is not square in its last two axes.")
+
+    def values(self, given: Shape, dtype: np.dtype) -> Array:  # type: ignore[override]
+        n = np.arange(given[-1], dtype=np.float64)
+        root = np.sqrt(2 * n + 1)
+        matrix = np.tril(-np.outer(root, root), -1) - np.diag(n + 1)
+        return jnp.broadcast_to(jnp.asarray(matrix, dtype), given)
 
 
 def hippo(dtype: DType = None) -> Initializer:
     """The HiPPO-LegS state matrix: A_nk = -sqrt((2n+1)(2k+1)) below the diagonal, -(n+1) on it.
 
-    The state x' = Ax + Bu, B_n = sqrt(2n+1), holds the coefficients of the input's whole past in
-    Legendre polynomials; the eigenvalues are -1, ..., -N. The key is not used.
+    The state x' = Ax + Bu with B_n = sqrt(2n+1) holds the coefficients of the whole past of the
+    input in Legendre polynomials. The eigenvalues are -1, ..., -N. The key is not used.
 
     Args:
-      dtype: used where the call gives none; real.
+      dtype: the dtype where the call gives none; real.
 
     Raises:
       ValueError: at the call, a shape that is not square in its last two axes; a dtype that is not
-        real or too narrow.
+        real, or too narrow.
 
     Example:
+      >>> import jax
       >>> from jaxinit import initializers
-      >>> initializers.hippo()(None, (2, 2)).round(2).tolist()
+      >>> initializers.hippo()(jax.random.key(0), (2, 2)).round(2).tolist()
       [[-1.0, 0.0], [-1.7300000190734863, -2.0]]
 
     Source: Gu et al. 2020, theorem 2.
     """
-    refuse_key("hippo", dtype)
-    return _formula("hippo", _hippo, _check_square, dtype, False)
+    return Hippo(dtype=dtype_name("hippo", dtype))

@@ -88,6 +88,7 @@ ROWS = [
     Row("ones", {}, None, None),
     Row("constant", {"value": 0.75}, None, None),
     fixed("uniform", "uniform", 0.01),
+    fixed("symmetric_uniform", "symmetric_uniform", 0.01),
     fixed("normal", "normal", 0.01),
     fixed("truncated_normal", "truncated", 0.01),
     *(scaling(name, *law, {}) for name, law in NAMED.items()),

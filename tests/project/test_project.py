@@ -1,10 +1,7 @@
 """The house: floors, what an import loads, examples in docstrings."""
 
-import ast
 import doctest
-import graphlib
 import importlib
-import pathlib
 import pkgutil
 import re
 import shutil
@@ -12,81 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from house import HOUSE, complaints
 
 import jaxinit
-
-HOUSE = pathlib.Path(jaxinit.__file__).parent
-# The rooms of jaxinit, floor by floor from the ground. A room may import rooms of lower floors, and
-# the files of its own folder one another, without a circle.
-FLOORS = (
-    ("_text",),
-    ("_random",),
-    ("_program", "_schemes"),
-    ("_make", "initializers", "layouts"),
-    ("_choose", "recipes", "_functions"),
-    ("_infer", "_layers"),
-    ("_check",),
-    ("linen", "nnx", "_command"),
-    ("__init__",),
-    ("__main__",),
-)
-NEVER = {  # room -> rooms that it does not import, although they stand lower
-    "_program": {"_text"},
-    "_schemes": {"_program", "_text"},
-    "_make": {"_schemes", "initializers", "layouts"},
-    "_choose": {"_make", "_program"},
-    "_layers": {"_make", "_program"},
-    "recipes": {"_make", "_program"},
-}
-
-
-def modules(house):
-    """Each file of the package as a dotted name, and its source."""
-    for path in sorted(house.rglob("*.py")):
-        parts = path.relative_to(house).with_suffix("").parts
-        yield ".".join(parts), path.read_text()
-
-
-def imports_of(module, source, known):
-    """The project's own modules that a file imports, those that it only names in types too."""
-    folder = module.split(".")[:-1]
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        name = node.module or ""
-        if node.level:
-            base = folder[: len(folder) + 1 - node.level]
-        elif name.partition(".")[0] == "jaxinit":
-            base, name = [], name.partition(".")[2]
-        else:
-            continue
-        found = ".".join([*base, *filter(None, [name])])
-        for alias in node.names:
-            inner = f"{found}.{alias.name}".strip(".")
-            yield inner if inner in known else found
-
-
-def complaints(house):
-    """What is wrong with the imports of a package: upward, forbidden, in a circle."""
-    sources = dict(modules(house))
-    floor = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
-    graph, found = {}, []
-    for module, source in sources.items():
-        if module.endswith(".__init__") and module != "__init__":
-            continue
-        room = module.partition(".")[0]
-        graph[module] = set(imports_of(module, source, sources))
-        for target in graph[module]:
-            other = target.partition(".")[0]
-            if other != room and not floor[other] < floor[room]:
-                found.append(f"{module} imports {target}, which does not stand lower")
-            if other in NEVER.get(room, ()):
-                found.append(f"{module} imports {target}, which {room} never does")
-    try:
-        tuple(graphlib.TopologicalSorter(graph).static_order())
-    except graphlib.CycleError as error:
-        found.append(f"a circle: {' -> '.join(error.args[1])}")
-    return found
 
 
 def test_imports_point_down_only():

@@ -47,7 +47,7 @@ def test_a_layout_with_blocks_is_the_same_mechanism():
     layout = Layout(blocks=(4, 8), block_axis=0)
     init = initializers.glorot_uniform(layout=layout)
     assert init == initializers.blocks(GLOROT, (4, 8), axis=0)
-    assert repr(init) == "glorot_uniform(layout=Layout(blocks=(4, 8), block_axis=0))"
+    assert repr(init) == "blocks(glorot_uniform(), (4, 8), axis=0)"
     assert raw(init(KEY, (12, 4))) == raw(expected([GLOROT] * 2, [(4, 4), (8, 4)], 0))
     assert layout.fans((12, 4)) == (6.0, 4.0)
     assert raw(jaxinit.glorot_uniform(KEY, (12, 4), layout=layout)) == raw(init(KEY, (12, 4)))

@@ -26,10 +26,11 @@ CASES = [
     (lambda: jaxinit.fans((4, 5), in_axis="0"), TypeError, r"^fans: in_axis must be an int or a tuple of ints; got '0'\.$"),
     (lambda: initializers.he_normal(in_axis=0.5), TypeError, r"^he_normal: in_axis must be an int or a tuple of ints; got 0\.5\.$"),
     (lambda: jaxinit.normal(KEY, (3, -1)), ValueError, r"^normal: shape \(3, -1\) has a negative dimension; use sizes of 0 or more\.$"),
-    (lambda: jaxinit.normal(KEY, 3), TypeError, r"^normal: shape must be a sequence of ints; got 3\.$"),
+    (lambda: jaxinit.normal(KEY, b"x"), TypeError, r"^normal: shape must be a sequence of ints; got b'x'\.$"),
+    (lambda: jaxinit.normal(KEY, None), TypeError, r"^normal: shape must be a sequence of ints; got None\.$"),
     (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
     # layouts and blocks
-    (lambda: initializers.he_normal(in_axis=0, layout=Layout()), ValueError, r"^he_normal: layout already says what each axis is; leave out in_axis, out_axis and batch_axis, or the layout\.$"),
+    (lambda: initializers.he_normal(in_axis=0, layout=Layout()), ValueError, r"^he_normal: layout already says what each axis is; leave out in_axis, or the layout\.$"),
     (lambda: jaxinit.glorot_uniform(KEY, (4, 4), batch_axis=0, layout=Layout()), ValueError, r"^glorot_uniform: layout already says"),
     (lambda: initializers.lecun_normal(layout="bti,ij->btj"), TypeError, r"^lecun_normal: layout must be a jaxinit\.Layout, as jaxinit\.layouts makes; got 'bti,ij->btj'\.$"),
     (lambda: Layout(in_axis="0"), TypeError, r"^Layout: in_axis must be an int or a tuple of ints; got '0'\.$"),
@@ -47,17 +48,28 @@ CASES = [
     (lambda: initializers.variance_scaling(0.0, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got 0\.0\. For zeros use jaxinit\.zeros\.$"),
     (lambda: initializers.variance_scaling(-1, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be above 0; got -1\.0\."),
     (lambda: initializers.variance_scaling(NAN, "fan_in", "normal"), ValueError, r"^variance_scaling: scale must be finite; got nan\.$"),
-    (lambda: initializers.variance_scaling(1.0, "fan_mid", "normal"), ValueError, r"^variance_scaling: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan_mid'\.$"),
+    (lambda: initializers.variance_scaling(1.0, "fan_mid", "normal"), ValueError, r"^variance_scaling: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan_mid'\. Did you mean 'fan_in'\?$"),
     (lambda: initializers.variance_scaling(1.0, "fan_in", "cauchy"), ValueError, r"^variance_scaling: distribution must be one of truncated_normal, normal, uniform; got 'cauchy'\.$"),
     (lambda: initializers.normal(-0.1), ValueError, r"^normal: stddev must be above 0; got -0\.1\."),
-    (lambda: initializers.uniform("1"), TypeError, r"^uniform: scale must be a Python number; got '1'\.$"),
+    (lambda: initializers.uniform("1"), TypeError, r"^uniform: scale must be a number; got '1'\.$"),
     (lambda: initializers.truncated_normal(1.0, lower=2.0, upper=1.0), ValueError, r"^truncated_normal: expected lower < upper, reaching within 37 standard deviations of 0; got lower=2\.0, upper=1\.0\.$"),
     (lambda: initializers.truncated_normal(1.0, lower=40.0, upper=50.0), ValueError, r"^truncated_normal: expected lower < upper, reaching within 37"),
-    (lambda: initializers.truncated_normal(1.0, lower=NAN), ValueError, r"^truncated_normal: expected lower < upper"),
+    (lambda: initializers.truncated_normal(1.0, lower=NAN), ValueError, r"^truncated_normal: lower must be finite; got nan\.$"),
     (lambda: initializers.constant("a"), TypeError, r"^constant: value must be a number or an array of numbers; got 'a'\.$"),
     (lambda: jaxinit.constant(KEY, (2, 2), value=[1.0, 2.0, 3.0]), ValueError, r"^constant: a value of shape \(3,\) does not broadcast to \(2, 2\)\.$"),
+    (lambda: initializers.variance_scaling(1.0, "fan_inn", "normal"), ValueError, r"got 'fan_inn'\. Did you mean 'fan_in'\?$"),
+    (lambda: initializers.variance_scaling(fans=3), TypeError, r"^variance_scaling: fans must be \(fan_in, fan_out\); got 3\.$"),
+    (lambda: initializers.he_normal(fans=(0, 1)), ValueError, r"^he_normal: each of fans must be above 0; got 0\.0\."),
+    (lambda: initializers.truncated_normal(lower=None), TypeError, r"^truncated_normal: lower must be a number; got None\.$"),
+    (lambda: initializers.truncated_normal("3"), TypeError, r"^truncated_normal: stddev must be a number; got '3'\.$"),
+    (lambda: initializers.normal(10**400), ValueError, r"^normal: stddev must be finite; got 1000+\.\.\.\.$"),
+    (lambda: initializers.normal(True), TypeError, r"^normal: stddev must be a number; got True\.$"),
+    (lambda: initializers.normal(np.ones(3)), TypeError, r"^normal: stddev must be a number; got float64\[3\]\.$"),
+    (lambda: initializers.constant([[1], [2, 3]]), TypeError, r"^constant: value must be a number or an array of numbers; got \[\[1\], \[2, 3\]\]\.$"),
+    (lambda: initializers.repeated(HE, 2, axis=None), TypeError, r"^repeated: axis must be an int; got None\.$"),
+    (lambda: initializers.chrono(50.0, "iigo"), ValueError, r"^chrono: order must name each gate by its letter, f among them; got 'iigo'\.$"),
     # a factory used as an initializer
-    (lambda: initializers.he_normal(KEY, (4, 4), jnp.float32), TypeError, r"^he_normal: this factory takes options and was handed an array, as if it were the initializer; write initializers\.he_normal\(\) or jaxinit\.he_normal\.$"),
+    (lambda: initializers.he_normal(KEY, (4, 4), jnp.float32), TypeError, r"^he_normal: this factory takes options and was handed a random key, as if it were the initializer; write initializers\.he_normal\(\) or jaxinit\.he_normal\.$"),
     (lambda: initializers.normal(KEY, (4, 4)), TypeError, r"^normal: this factory takes options"),
     # matrices
     (lambda: initializers.orthogonal(0.0), ValueError, r"^orthogonal: scale must be above 0; got 0\.0\."),
@@ -120,6 +132,23 @@ def test_sharding_with_too_many_entries():
 def test_errors_come_under_a_trace_too():
     with pytest.raises(ValueError, match="has no input axis"):
         jax.eval_shape(lambda key: jaxinit.he_normal(key, (64,)), KEY)
+
+
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [(initializers.normal, "stddev"), (initializers.constant, "value")],
+)
+def test_a_traced_option(make, option):
+    text = rf"^{make.__name__}: {option} must be known when the initializer is made; got a traced"
+    with pytest.raises(TypeError, match=text):
+        jax.jit(lambda x: make(x)(KEY, (2,)))(1.0)
+
+
+def test_arrays_of_no_axes_are_numbers():
+    for two in (np.float32(2), np.array(2), jnp.array(2.0), np.int64(2)):
+        assert initializers.orthogonal(two) == initializers.orthogonal(2.0)
+        assert initializers.constant(two) == initializers.constant(2)
+    assert initializers.he_normal(batch_axis=np.int64(0)) == initializers.he_normal(batch_axis=0)
 
 
 def test_options_are_checked_when_the_factory_is_called():

@@ -170,20 +170,16 @@ def test_signatures_are_those_of_jax():
             continue
         ours = getattr(initializers, name)
         ours = ours.__call__ if name in ("zeros", "ones") else ours
-        found, expected = (
-            [(p.name, p.default) for p in inspect.signature(made).parameters.values()]
-            for made in (ours, theirs)
-        )
-        if found[-1][0] == "layout":  # ours alone, keyword-only
-            assert (
-                inspect.signature(ours).parameters["layout"].kind == inspect.Parameter.KEYWORD_ONLY
-            )
-            found.pop()
-        assert found == expected
+        found, expected = (list(inspect.signature(f).parameters.values()) for f in (ours, theirs))
+        more = found[len(expected) :]  # ours alone
+        assert all(p.kind == inspect.Parameter.KEYWORD_ONLY for p in more)
+        for mine, given in zip(found, expected, strict=False):
+            assert mine.name == given.name
+            assert given.default in (mine.default, inspect.Parameter.empty)
 
 
 def test_distributions_are_those_of_jax():
-    for row in RANDOM:
+    for row in [row for row in RANDOM if hasattr(jax.nn.initializers, row.name)]:
         for dtype in ("float32", "complex64"):
             if dtype == "complex64" and row.name in ("uniform", "truncated_normal"):
                 continue  # JAX has none
@@ -229,14 +225,23 @@ def test_bfloat16_normal_has_all_its_values():
     assert abs(x.mean()) < 5 / 2**12  # jax.nn.initializers: -0.012
 
 
+# What golden values are called where the initializer does not print as it was made.
+CALLED = {
+    repr(COMBINED[1].factory()): "blocks([he_normal(), glorot_uniform()], (4, 30))",
+    "identity(layout=Layout(groups=2))": "dirac(groups=2)",
+}
+NEWER = {"symmetric_uniform"}  # than the golden values, which hold its distribution as he_uniform
+
+
 def golden(dtype):
     """SHA-256 of every scheme at one shape and key."""
     hashes = {}
     with jax.enable_x64(True):
         others = [(row, repr(row.factory())) for row in (*COMBINED, *CHANGED, *EXACT)]
-        for row, name in (*zip(ROWS, IDS, strict=True), *others):
-            if row.name == "clipped" and jnp.dtype(dtype).kind == "c":
+        for row, shown in (*zip(ROWS, IDS, strict=True), *others):
+            if row.name in NEWER or (row.name == "clipped" and jnp.dtype(dtype).kind == "c"):
                 continue
+            name = CALLED.get(shown, shown)
             x = row.factory()(jax.random.key(2026), GOLDEN_SHAPE, dtype)
             hashes[f"{name} {dtype}"] = hashlib.sha256(raw(x)).hexdigest()
     return hashes

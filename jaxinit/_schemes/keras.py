@@ -1,0 +1,98 @@
+"""Keras's initializers by their class names and configs, as initializers of jaxinit.
+
+    >>> from jaxinit import initializers
+    >>> initializers.get({"class_name": "VarianceScaling", "config": {"distribution": "normal"}})
+    lecun_normal()
+
+Keras calls a truncated normal "normal", and that is how its configs are read. A seed is left out:
+here the key is given to the call. ``input_axes`` and ``output_axes`` are axes of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .checks import shown
+
+Config = dict[str, Any]
+Factories = Mapping[str, Any]
+
+_DISTRIBUTIONS = {"normal": "truncated_normal", "untruncated_normal": "normal"}
+
+
+def build(name: str, given: Any, factories: Factories) -> Any:
+    """The initializer that does what Keras's class does."""
+    if name not in CLASSES:
+        why = "; STFT makes the fixed frames of a signal layer, not weights" * (name == "STFT")
+        raise ValueError(f"get: Keras's {shown(name)} is not known here{why}.")
+    if not isinstance(given, Mapping):
+        raise TypeError(f"get: Keras's {name} needs a dict as 'config'; got {shown(given)}.")
+    defaults, make = CLASSES[name]
+    options = {option: value for option, value in given.items() if option != "seed"}
+    unknown = set(options) - set(defaults)
+    if unknown:
+        raise ValueError(f"get: Keras's {name} has no option {', '.join(sorted(unknown))}.")
+    return make(factories, **{**defaults, **options})
+
+
+def _about(mean: float, init: Any, f: Factories) -> Any:
+    return f["shifted"](init, mean) if mean else init
+
+
+def _between(f: Factories, minval: float, maxval: float) -> Any:
+    if minval == -maxval:
+        return f["symmetric_uniform"](maxval)
+    return _about(minval, f["uniform"](maxval - minval), f)
+
+
+def _plain(name: str) -> Callable[..., Any]:
+    return lambda f, **options: f[name] if name in ("zeros", "ones") else f[name](**options)
+
+
+def _scaling(name: str, **fixed: Any) -> Callable[..., Any]:
+    """A variance scaling by axes that Keras gives as ``input_axes`` and ``output_axes``."""
+
+    def make(f: Factories, input_axes: Any, output_axes: Any, **options: Any) -> Any:
+        axes = {"in_axis": input_axes, "out_axis": output_axes}
+        if "distribution" in options:
+            asked = options["distribution"]
+            options["distribution"] = _DISTRIBUTIONS.get(asked, asked)
+        return f[name](**options, **{role: axis for role, axis in axes.items() if axis is not None})
+
+    return make
+
+
+_AXES = {"input_axes": None, "output_axes": None}
+_SCALING = {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal", **_AXES}
+_NORMAL = {"mean": 0.0, "stddev": 0.05}
+
+# Keras's class, its options with their defaults, and what makes it here.
+CLASSES: dict[str, tuple[Config, Callable[..., Any]]] = {
+    "Zeros": ({}, _plain("zeros")),
+    "Ones": ({}, _plain("ones")),
+    "Constant": ({"value": 0.0}, _plain("constant")),
+    "RandomNormal": (_NORMAL, lambda f, mean, stddev: _about(mean, f["normal"](stddev), f)),
+    "TruncatedNormal": (
+        _NORMAL,
+        lambda f, mean, stddev: _about(mean, f["truncated_normal"](stddev), f),
+    ),
+    "RandomUniform": ({"minval": -0.05, "maxval": 0.05}, _between),
+    "VarianceScaling": (_SCALING, _scaling("variance_scaling")),
+    **{
+        f"{family}{suffix}": (_AXES, _scaling(f"{family.lower()}_{suffix.lower()}"))
+        for family in ("Glorot", "He", "Lecun")
+        for suffix in ("Normal", "Uniform")
+    },
+    "Orthogonal": ({"gain": 1.0}, lambda f, gain: f["orthogonal"](gain)),
+    "OrthogonalInitializer": ({"gain": 1.0}, lambda f, gain: f["orthogonal"](gain)),
+    "Identity": ({"gain": 1.0}, _plain("identity")),
+    "IdentityInitializer": ({"gain": 1.0}, _plain("identity")),
+}
+# Keras's names in snake case that are not names here as well.
+NAMES = {
+    "random_normal": "RandomNormal",
+    "random_uniform": "RandomUniform",
+    "zero": "Zeros",
+    "one": "Ones",
+}
