@@ -1,7 +1,7 @@
-"""Formats: where the elements of each leaf lie on disk, written and read piece by piece.
+"""The checkpoint formats, orbax and safetensors, written and read piece by piece.
 
-A format is two steps. ``prepare`` makes all that is not weights, in an empty folder; ``store``
-opens it for pieces, in any order and from several processes.
+A format works in two steps. ``prepare`` writes everything but the weights into an empty folder;
+``store`` then opens the folder for pieces, in any order and from several processes.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from .chunks import Entry, Piece
+from .pieces import Entry, Piece
 
 Tree = Any
 
 
 class Store(Protocol):
-    """The elements of a checkpoint that is being made."""
+    """A checkpoint that is open for reading and writing pieces."""
 
     def write(self, piece: Piece, data: np.ndarray) -> None:
-        """Put a piece in its place."""
+        """Writes a piece to its place."""
         ...
 
     def read(self, piece: Piece) -> np.ndarray:
-        """A piece that was written, flat."""
+        """Reads a piece, as a flat array."""
         ...
 
     def sync(self) -> None:
-        """Return when all that was written is on disk."""
+        """Returns when all that was written is on disk."""
         ...
 
 
@@ -44,15 +44,18 @@ class Format(Protocol):
     """A kind of checkpoint."""
 
     def refused(self, entry: Entry) -> str | None:
-        """Why the format cannot hold the leaf."""
+        """Why the format cannot hold an array; None if it can."""
         ...
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
-        """Make what is not weights, and return the name of each leaf; ``tree`` has numbers."""
+        """Writes everything but the weights, and returns the format's name for each array.
+
+        ``tree`` has the position of each array in its place.
+        """
         ...
 
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
-        """Open a folder that was prepared."""
+        """Opens a folder that was prepared."""
         ...
 
 
@@ -68,8 +71,8 @@ _CODES = {
 }
 
 
-class _Place(NamedTuple):
-    """Where a leaf begins."""
+class _Location(NamedTuple):
+    """The file that holds an array, and the offset of its first byte."""
 
     file: str
     offset: int
@@ -97,34 +100,36 @@ class Safetensors:
         return names
 
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
-        places: dict[int, _Place] = {}
+        locations: dict[int, _Location] = {}
         for file, leaves in _shards(entries, names).items():
             offset = len(_header(entries, names, leaves)[0])
             for i in leaves:
-                places[i] = _Place(file, offset)
+                locations[i] = _Location(file, offset)
                 offset += entries[i].nbytes
-        return _SafetensorsStore(folder, entries, places)
+        return _SafetensorsStore(folder, entries, locations)
 
 
 class _SafetensorsStore:
-    def __init__(self, folder: Path, entries: Sequence[Entry], places: dict[int, _Place]) -> None:
-        self._folder, self._entries, self._places = folder, entries, places
+    def __init__(
+        self, folder: Path, entries: Sequence[Entry], locations: dict[int, _Location]
+    ) -> None:
+        self._folder, self._entries, self._locations = folder, entries, locations
         self._dirty: set[str] = set()
 
     def write(self, piece: Piece, data: np.ndarray) -> None:
-        place, itemsize = self._places[piece.leaf], data.dtype.itemsize
-        with open(self._folder / place.file, "r+b", buffering=0) as file:
-            file.seek(place.offset + piece.start * itemsize)
+        location, itemsize = self._locations[piece.leaf], data.dtype.itemsize
+        with open(self._folder / location.file, "r+b", buffering=0) as file:
+            file.seek(location.offset + piece.start * itemsize)
             rest = memoryview(data.view(np.uint8))  # pyright: ignore[reportArgumentType]
             while rest:
                 rest = rest[file.write(rest) :]
-        self._dirty.add(place.file)
+        self._dirty.add(location.file)
 
     def read(self, piece: Piece) -> np.ndarray:
-        place, dtype = self._places[piece.leaf], self._entries[piece.leaf].dtype
-        offset = place.offset + piece.start * dtype.itemsize
+        location, dtype = self._locations[piece.leaf], self._entries[piece.leaf].dtype
+        offset = location.offset + piece.start * dtype.itemsize
         raw = np.fromfile(
-            self._folder / place.file, np.uint8, piece.length * dtype.itemsize, "", offset
+            self._folder / location.file, np.uint8, piece.length * dtype.itemsize, "", offset
         )
         return raw.view(dtype)
 
@@ -136,7 +141,10 @@ class _SafetensorsStore:
 
 
 def _shards(entries: Sequence[Entry], names: Sequence[str]) -> dict[str, list[int]]:
-    """The leaves of each file, in the order they lie there: wide dtypes first, then by name."""
+    """The arrays of each file, in the order in which they are stored.
+
+    Wide dtypes come first, then names in their order, as the safetensors library writes them.
+    """
     groups: list[list[int]] = [[]]
     size = 0
     for i, entry in enumerate(entries):
@@ -158,7 +166,7 @@ def _shards(entries: Sequence[Entry], names: Sequence[str]) -> dict[str, list[in
 def _header(
     entries: Sequence[Entry], names: Sequence[str], leaves: Sequence[int]
 ) -> tuple[bytes, int]:
-    """The head of a file, and how many bytes follow it."""
+    """The header of a file, and the number of bytes that follow it."""
     described: dict[str, Any] = {"__metadata__": {"format": "flax"}}
     offset = 0
     for i in leaves:
@@ -176,7 +184,7 @@ def _header(
 
 
 class Orbax:
-    """A checkpoint that orbax describes and tensorstore fills, one zarr array a leaf."""
+    """A checkpoint whose description orbax writes, and whose zarr arrays tensorstore fills."""
 
     def refused(self, entry: Entry) -> str | None:
         import tensorstore
@@ -199,9 +207,9 @@ class Orbax:
 
 
 def _describe(folder: Path, tree: Tree) -> dict[int, str]:
-    """Have orbax describe the tree, without arrays; returns how it names each leaf.
+    """Has orbax save the tree without its arrays, and returns orbax's name for each of them.
 
-    Leaves count as NumPy arrays, which a reader may place on any devices.
+    They are described as NumPy arrays, which a reader may place on any devices.
     """
     import orbax.checkpoint as ocp
 
@@ -242,7 +250,7 @@ def _describe(folder: Path, tree: Tree) -> dict[int, str]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Orbax warns that it was given no arrays, which is the point."""
+    """Silences orbax's warning that it was given no arrays."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -275,7 +283,7 @@ class _OrbaxStore:
         self._folder, self._entries, self._names = folder, entries, names
 
     def _part(self, piece: Piece) -> Any:
-        """The box of the array that the piece fills."""
+        """The part of the zarr array that the piece fills."""
         entry = self._entries[piece.leaf]
         array = _array(self._folder, self._names[piece.leaf], entry, create=False)
         if piece.window is None:

@@ -1,7 +1,7 @@
-"""The tree: plan what an init function makes, then make it leaf by leaf.
+"""Plans what an init function makes, then makes it array by array, on one device or a mesh.
 
-One program serves all leaves that are made alike, so that compiling does not grow with the depth
-of a model. Nothing is asked of the model: any init function will do, with any initializers.
+Arrays that are made in the same way share one compiled program, so compile time does not grow with
+the depth of a model. The model need not know: any init function works, with any initializers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (p
 class Plan:
     """What an init function makes, and by which programs. ``print`` it for a table.
 
+    ``plan`` returns it.
+
     Attributes:
-      leaves: the arrays of the tree, in order: path, shape, dtype, nbytes, group.
-      executables: the programs that make them, one for each group.
-      whole: why the function runs as one program, where it must; else None.
+      leaves: the arrays of the tree, in order; each has path, shape, dtype, nbytes and group.
+      executables: the programs that make them; ``leaf.group`` is a position among them.
+      whole: why the function must run as one program; None if it need not.
+      nbytes: the bytes of all arrays.
     """
 
     _recording: Recording
@@ -43,17 +46,17 @@ class Plan:
 
     @property
     def executables(self) -> tuple[Executable, ...]:
-        """The programs that make the leaves; ``leaf.group`` is an index into them."""
+        """The programs that make the arrays; ``leaf.group`` is a position among them."""
         return self._recording.executables
 
     @property
     def whole(self) -> str | None:
-        """Why the function runs as one program, where it must; else None."""
+        """Why the function must run as one program; None if it need not."""
         return self._recording.whole
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all leaves."""
+        """The bytes of all arrays."""
         return self._recording.nbytes
 
     def __repr__(self) -> str:
@@ -77,10 +80,21 @@ class Plan:
         return "\n".join([*_text.table(rows), total, *whole])
 
     def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
-        """Bytes of the leaves on each device, as ``shardings`` places them.
+        """The bytes that each device would hold.
 
-        Takes what ``materialize`` takes. The devices of an abstract mesh, which a laptop can plan
-        for without having them, are numbered from 0.
+        Args:
+          shardings: what ``materialize`` takes as ``out_shardings``. The mesh may be an
+            ``AbstractMesh``, so a laptop can plan for devices that it does not have.
+
+        Returns:
+          Device -> bytes. The devices of an abstract mesh are numbered from 0.
+
+        Raises:
+          ValueError, TypeError: as ``materialize`` does for ``out_shardings``.
+
+        >>> import jax
+        >>> plan(lambda: jax.numpy.zeros((8, 4))).memory().values()
+        dict_values([128])
         """
         total: dict[Any, int] = {}
         resolved = self._shardings("Plan.memory", shardings)
@@ -94,11 +108,27 @@ class Plan:
         return total
 
     def materialize(self, out_shardings: OutShardings = None, progress: bool = False) -> Tree:
-        """The tree, its leaves made one after another, each straight into its sharding.
+        """Makes the tree, one array after another, each directly in its sharding.
 
-        Bit-identical to ``jax.jit(init_fn)(*args)``. ``out_shardings`` is a tree of shardings, a
-        prefix of one, one sharding, or a function of (path, shape); ``progress`` shows a bar.
-        Raises ValueError where a leaf depends on an argument that was given as a ShapeDtypeStruct.
+        The values are those of ``jax.jit(init_fn)(*args)``, bit for bit.
+
+        Args:
+          out_shardings: a tree of shardings (or PartitionSpecs under ``jax.set_mesh``), a prefix of
+            one, one sharding for all, or a function of (path, shape) that returns one.
+          progress: whether to show a progress bar.
+
+        Returns:
+          The tree that the init function returns.
+
+        Raises:
+          ValueError: an array depends on an argument that was given as a ShapeDtypeStruct, or a
+            sharding does not fit its array.
+          TypeError: ``out_shardings`` holds something that is not a sharding.
+
+        >>> import jax
+        >>> planned = plan(lambda key: jax.random.normal(key, (8, 4)), jax.random.key(0))
+        >>> planned.materialize().shape
+        (8, 4)
         """
         return self._materialize("Plan.materialize", out_shardings, progress)
 
@@ -119,25 +149,27 @@ class Plan:
     def save(
         self, path: str | os.PathLike[str], format: str = "orbax", progress: bool = False
     ) -> None:
-        """Make the tree and write it as a checkpoint, without ever holding it.
+        """Makes the tree and writes it as a checkpoint, without ever holding all of it.
 
-        Leaf by leaf, leaves over 128 MiB part by part, under 512 MB at a time. A save that was cut
-        off goes on where it was when it is called again, and gives the same bytes; where it is
-        complete already, nothing is done. Under ``jax.distributed`` each process makes and writes
-        its own share, with no exchange of values.
+        It is made array by array, and an array over 128 MiB in pieces, with less than 512 MB in
+        memory at a time. If a save is interrupted, the same call resumes it and gives the same
+        bytes. If the checkpoint is complete already, nothing is written. Under
+        ``jax.distributed`` each process makes and writes its own share, without exchanging values.
 
         Args:
-          path: the folder to make. Until it is complete it grows in ``path`` + ".partial".
-          format: "orbax", read by orbax's own readers; or "safetensors", ``model.safetensors`` or
-            shards of 5 GB with an index, names joined by dots. Random keys are stored as their
-            data. ``jaxinit.json`` in the folder says what the checkpoint is.
-          progress: show a bar.
+          path: the folder to make. Until it is complete, the checkpoint grows in ``path`` +
+            ".partial".
+          format: "orbax", read by orbax's own readers; or "safetensors", which writes
+            ``model.safetensors``, or shards of 5 GB with an index, under names joined by dots.
+            Random keys are stored as their data. ``jaxinit.json`` in the folder describes the
+            checkpoint.
+          progress: whether to show a progress bar.
 
         Raises:
-          ValueError: an unknown format, a dtype that it cannot hold, leaves of the same name, an
-            interrupted save of another plan; arguments without values.
+          ValueError: the format is unknown or cannot hold a dtype, several arrays have the same
+            name, the interrupted save at ``path`` is of another plan, or an argument has no values.
           FileExistsError: something else is at ``path``; it is left as it is.
-          OSError: no room on the disk, or it cannot be written; what is there is kept.
+          OSError: the disk has no room or cannot be written; what is there is kept.
 
         >>> import jax, tempfile
         >>> from safetensors.numpy import load_file
@@ -151,7 +183,7 @@ class Plan:
         save(self._recording, path, format, progress)
 
     def _shardings(self, call: str, given: OutShardings) -> list[Any]:
-        """The sharding of each leaf."""
+        """The sharding of each array."""
         if callable(given):
             found = [given(leaf.path, leaf.shape) for leaf in self.leaves]
         else:
@@ -177,12 +209,20 @@ class Plan:
 
 
 def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
-    """A plan of ``init_fn(*args, **kwargs)``; traces it, and allocates nothing.
+    """Plans ``init_fn(*args, **kwargs)``: traces it, without allocating any array.
 
-    Arguments are arrays or ShapeDtypeStructs; everything else (bool, int, str, None, a function)
-    is static. What the function returns may hold non-arrays, which are carried aside.
+    Args:
+      init_fn: any function that returns a tree of arrays, such as ``model.init``. The tree may also
+        hold other things (functions, strings), which come back as they are.
+      *args: its arguments. Arrays and ShapeDtypeStructs are traced; everything else (bool, int,
+        str, None, a function) is static.
+      **kwargs: its keyword arguments, likewise.
 
-    Raises TypeError where ``init_fn`` is no function.
+    Returns:
+      A ``Plan``: print it, or call its ``materialize``, ``save`` or ``memory``.
+
+    Raises:
+      TypeError: ``init_fn`` is not a function.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -205,13 +245,25 @@ def materialize(
     progress: bool = False,
     **kwargs: Any,
 ) -> Tree:
-    """``init_fn(*args, **kwargs)``, bit-identical to ``jax.jit(init_fn)``, made leaf by leaf.
+    """Computes ``init_fn(*args, **kwargs)`` array by array, with the bits of ``jax.jit(init_fn)``.
 
-    Compiles one program per distinct leaf, not per leaf. ``out_shardings`` and ``progress`` are
-    those of ``Plan.materialize``; a plan to look at first comes from ``plan``.
+    One program is compiled for each distinct kind of array, not for each array. To look at the plan
+    first, call ``plan``.
 
-    Raises TypeError where ``init_fn`` is no function, ValueError where an argument has no values
-    or a sharding does not fit.
+    Args:
+      init_fn: any function that returns a tree of arrays, such as ``model.init``.
+      *args: its arguments; see ``plan``.
+      out_shardings: where the arrays go; see ``Plan.materialize``.
+      progress: whether to show a progress bar.
+      **kwargs: its keyword arguments.
+
+    Returns:
+      The tree that ``init_fn`` returns.
+
+    Raises:
+      TypeError: ``init_fn`` is not a function, or ``out_shardings`` holds something that is not a
+        sharding.
+      ValueError: an argument has no values, or a sharding does not fit its array.
 
     >>> import jax
     >>> init = jax.nn.initializers.he_normal()
@@ -236,7 +288,7 @@ def _is_sharding(x: Any) -> bool:
 
 
 def _checked(call: str, leaf: Leaf, sharding: Any) -> Any:
-    """The sharding, once it is known to fit the leaf."""
+    """The sharding, after checking that it fits the array."""
     if isinstance(sharding, PartitionSpec):
         mesh = jax.sharding.get_mesh()
         if mesh.empty:
@@ -264,7 +316,7 @@ def _checked(call: str, leaf: Leaf, sharding: Any) -> Any:
 
 
 def _devices(sharding: Any) -> Iterable[Any]:
-    """The devices that hold a leaf."""
+    """The devices that hold an array of this sharding."""
     if sharding is None:
         return jax.devices()[:1]
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):

@@ -1,7 +1,7 @@
-"""Saving a plan: made and written piece by piece, resumed where it was cut off.
+"""Saves a plan as a checkpoint, piece by piece, and resumes a save that was interrupted.
 
-The checkpoint grows in ``NAME.partial`` beside its final place, with a manifest that says what it
-is, and lists of the pieces that are on disk. When all are, it is renamed.
+The checkpoint grows in the folder ``NAME.partial`` beside its final place. A manifest there
+describes it, and logs list the pieces that are on disk. When all are, the folder is renamed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from .. import _text
-from . import chunks
-from .chunks import Entry, Piece
+from . import pieces
 from .compile import Maker
 from .formats import FORMATS, Format, Store
 from .grouping import content
+from .pieces import Entry, Piece
 from .recording import Recording
 
 T = TypeVar("T")
@@ -38,10 +38,19 @@ _CALL = "Plan.save"
 
 
 class _Job(NamedTuple):
-    """What is saved where."""
+    """What is to be saved, and where.
+
+    Attributes:
+      target: the folder of the complete checkpoint.
+      folder: the folder in which it grows.
+      kind: the name of its format.
+      entries: how each array is stored.
+      pieces: all pieces; the logs name them by their positions here.
+      fingerprint: equal for equal plans in the same format.
+    """
 
     target: Path
-    folder: Path  # where it grows
+    folder: Path
     kind: str
     entries: list[Entry]
     pieces: list[Piece]
@@ -52,13 +61,13 @@ class _Job(NamedTuple):
         return FORMATS[self.kind]
 
     def nbytes(self, numbers: Collection[int]) -> int:
-        """Bytes of some of the pieces."""
+        """The bytes of these pieces."""
         chosen = (self.pieces[n] for n in numbers)
         return sum(p.length * self.entries[p.leaf].dtype.itemsize for p in chosen)
 
 
 class _Source:
-    """What makes the pieces of a recording."""
+    """Makes the pieces of a recording."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -66,18 +75,18 @@ class _Source:
 
     @cached_property
     def _whole(self) -> Sequence[jax.Array]:
-        """All leaves of a function that runs as one program."""
+        """All arrays of a function that runs as one program."""
         return self.maker.whole([None] * len(self.recording.leaves))
 
     def make(self, piece: Piece) -> np.ndarray:
-        """The piece's elements, flat."""
+        """Computes the elements of a piece, as a flat array."""
         if self.recording.whole:
-            return chunks.stored(self._whole[piece.leaf])
-        return chunks.make(self.maker, piece)
+            return pieces.stored(self._whole[piece.leaf])
+        return pieces.make(self.maker, piece)
 
 
 def save(recording: Recording, path: str | os.PathLike[str], format: str, progress: bool) -> None:
-    """What ``Plan.save`` does."""
+    """Saves a recording; see ``Plan.save``."""
     source = _Source(recording)
     job = _job(source, Path(os.path.abspath(path)), format)
     if job.target.exists() or job.target.is_symlink():
@@ -102,14 +111,14 @@ def save(recording: Recording, path: str | os.PathLike[str], format: str, progre
 
 
 def _job(source: _Source, path: Path, format: str) -> _Job:
-    """The work, once it is known to be possible."""
+    """The job, after checking that the format can hold it."""
     recording = source.recording
     if format not in FORMATS:
         names = " or ".join(map(repr, FORMATS))
         raise ValueError(f"{_CALL}: format must be {names}; got {format!r}.")
     if [leaf.path for leaf in recording.leaves] == [""]:
         raise ValueError(f"{_CALL}: the plan is one array without a name; return a dict of it.")
-    entries = chunks.entries(recording)
+    entries = pieces.entries(recording)
     refused = [f"{e.path} ({why})" for e in entries if (why := FORMATS[format].refused(e))]
     if refused:
         raise ValueError(
@@ -124,13 +133,18 @@ def _job(source: _Source, path: Path, format: str) -> _Job:
             f"{_CALL}: these names stand for several leaves, or for jaxinit's own files: "
             f"{', '.join(wrong)}; rename the leaves, with no dot or slash in a key."
         )
-    pieces = [p for i, entry in enumerate(entries) for p in chunks.pieces(i, entry)]
-    folder = path.with_name(path.name + ".partial")
-    return _Job(path, folder, format, entries, pieces, _fingerprint(source, format, entries))
+    return _Job(
+        target=path,
+        folder=path.with_name(path.name + ".partial"),
+        kind=format,
+        entries=entries,
+        pieces=[piece for i, entry in enumerate(entries) for piece in pieces.cut(i, entry)],
+        fingerprint=_fingerprint(source, format, entries),
+    )
 
 
 def _fingerprint(source: _Source, format: str, entries: Sequence[Entry]) -> str:
-    """What the checkpoint is of: leaves, arguments that they depend on, captured arrays."""
+    """A digest of the arrays' shapes, the arguments they depend on and the captured arrays."""
     digest = hashlib.sha256(format.encode())
     for entry in entries:
         digest.update(repr((entry.path, entry.shape, entry.dtype.name, entry.box)).encode())
@@ -144,7 +158,7 @@ def _fingerprint(source: _Source, format: str, entries: Sequence[Entry]) -> str:
 
 
 def _check_complete(job: _Job, source: _Source) -> None:
-    """Raises unless the checkpoint that is there is the one this plan makes."""
+    """Raises unless the checkpoint at the target is the one that this plan makes."""
     try:
         same = _read(job.target)["fingerprint"] == job.fingerprint
         if same:
@@ -162,7 +176,7 @@ def _check_complete(job: _Job, source: _Source) -> None:
 
 @contextmanager
 def _alone(job: _Job) -> Iterator[None]:
-    """Process 0 holds the folder, so that no other save writes there."""
+    """Has process 0 lock the folder, so that no other save writes there."""
     if jax.process_index() != 0:
         yield
         return
@@ -180,7 +194,7 @@ def _alone(job: _Job) -> Iterator[None]:
 
 
 def _check_free(job: _Job) -> None:
-    """Raises where the folder is somebody else's, or of another plan."""
+    """Raises if the folder holds something else, or the checkpoint of another plan."""
     if job.folder.exists() and not job.folder.is_dir():
         held = True
     else:
@@ -193,14 +207,13 @@ def _check_free(job: _Job) -> None:
         )
     if found and found["fingerprint"] != job.fingerprint:
         raise ValueError(
-            f"{_CALL}: {job.folder} is a checkpoint of another plan, seed or format that was cut "
-            f"off; nothing was changed. Finish it with that one, remove it, or save to another "
-            f"path."
+            f"{_CALL}: {job.folder} is an interrupted checkpoint of another plan, seed or format; "
+            f"nothing was changed. Finish it with that plan, remove it, or save to another path."
         )
 
 
 def _prepare(job: _Job, source: _Source) -> None:
-    """The folder with all that is not weights, new or as it was left: the manifest comes last."""
+    """Writes everything but the weights, unless it is there: the manifest is written last."""
     if _manifest(job.folder):
         return
     for leftover in job.folder.iterdir():
@@ -215,7 +228,7 @@ def _prepare(job: _Job, source: _Source) -> None:
         "format": job.kind,
         "leaves": len(job.entries),
         "bytes": recording.nbytes,
-        "keys": keys,  # leaves that are random keys, stored as their data
+        "keys": keys,  # arrays that are random keys, stored as their data
         "made_by": {"jax": jax.__version__},
         "names": names,
     }
@@ -231,7 +244,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _replace(path: Path, content: Any) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
+    """Writes a JSON file so that it is either complete or not there."""
     fresh = path.with_name(path.name + ".new")
     with open(fresh, "w") as file:
         file.write(json.dumps(content, indent=1) + "\n")
@@ -241,7 +254,7 @@ def _replace(path: Path, content: Any) -> None:
 
 
 def _store(job: _Job, folder: Path) -> Store:
-    """The checkpoint in the folder, open for pieces."""
+    """Opens the checkpoint in the folder for pieces."""
     found = _manifest(folder)
     if found is None:
         raise FileNotFoundError(
@@ -252,7 +265,7 @@ def _store(job: _Job, folder: Path) -> Store:
 
 
 def _finished(folder: Path) -> set[int]:
-    """The numbers of the pieces that are on disk: whole lines of the logs."""
+    """The positions of the pieces that are on disk, one in each complete line of the logs."""
     numbers: set[int] = set()
     for log in folder.glob(f"{_LOGS}/*.log"):
         numbers.update(map(int, log.read_text().split("\n")[:-1]))
@@ -260,7 +273,7 @@ def _finished(folder: Path) -> set[int]:
 
 
 def _check_same(job: _Job, source: _Source, store: Store, finished: Collection[int]) -> None:
-    """One finished piece of every program, made again, must be what is on disk."""
+    """Makes one finished piece of every program again; raises if it is not what is on disk."""
     seen: set[int] = set()
     for number in sorted(finished):
         piece = job.pieces[number]
@@ -290,9 +303,9 @@ def _check_room(job: _Job) -> None:
 
 
 def _write(job: _Job, source: _Source, store: Store, todo: Sequence[int], progress: bool) -> None:
-    """Make the pieces of this process, one while another is being written."""
+    """Makes these pieces; each is written while the next is being made."""
     logs = job.folder / _LOGS
-    name = f"{jax.process_index()}.{len(list(logs.iterdir()))}.log"  # a new one for each run
+    name = f"{jax.process_index()}.{len(list(logs.iterdir()))}.log"  # a new log for each run
     with (
         open(logs / name, "x") as log,
         ThreadPoolExecutor(1) as writer,
@@ -312,7 +325,7 @@ def _write(job: _Job, source: _Source, store: Store, todo: Sequence[int], progre
 
 
 def _batches(job: _Job, todo: Sequence[int]) -> Iterator[list[int]]:
-    """Pieces that are committed together."""
+    """Groups the pieces that are logged together."""
     batch: list[int] = []
     held = 0
     for number in todo:
@@ -326,7 +339,7 @@ def _batches(job: _Job, todo: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _commit(store: Store, log: Any, numbers: Sequence[int]) -> None:
-    """Note the pieces as done, once they are on disk."""
+    """Waits until what was written is on disk, then adds the pieces to the log."""
     store.sync()
     log.write("".join(f"{number}\n" for number in numbers))
     log.flush()
@@ -334,18 +347,18 @@ def _commit(store: Store, log: Any, numbers: Sequence[int]) -> None:
 
 
 def _attempt(job: _Job, step: Callable[..., T], *args: Any) -> T:
-    """A step that touches the disk; where it fails, what the system says and what to do."""
+    """Runs a step that writes to disk; an error says what the system said and what to do."""
     try:
         return step(*args)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise OSError(
-            f"{_CALL}: writing to {job.folder} failed ({reason}); what is there is kept. Mend "
-            f"that, as by making room, and save again: it resumes."
+            f"{_CALL}: writing to {job.folder} failed ({reason}); what is there is kept. Repair "
+            f"the cause, for example make room, and save again: it resumes."
         ) from error
 
 
 def _wait(stage: str) -> None:
-    """Until every process is here."""
+    """Waits until every process has reached this stage."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"jaxinit save {stage}")

@@ -1,7 +1,7 @@
-"""Trees without a model: from shapes and rules on paths to parameters.
+"""Makes parameters from a tree of shapes and rules that match paths, without a model.
 
-A leaf's key is folded from its path, so that a leaf depends on the key, its path and its rule
-alone: a layer added or removed changes no other leaf.
+The random key of a parameter is folded from its path, so a parameter depends on the key, its path
+and its rule alone: adding or removing a layer changes no other parameter.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ Entries = tuple[str, ...]
 def tree_init(
     key: jax.Array, shapes: Tree, rules: Rules, *, only_missing: Tree | None = None
 ) -> Tree:
-    """Parameters for an abstract tree, each leaf by the first rule that its path matches.
+    """Makes a tree of parameters, each by the first rule that matches its path.
 
     Args:
-      key: one JAX random key. Leaf ``path`` draws from ``fold_in(fold_in(key, a), b)``, a and b the
-        first two big-endian 32-bit words of the SHA-256 of its entries, each with its length.
-      shapes: a pytree whose leaves have ``shape`` and ``dtype``: ShapeDtypeStructs, arrays, a
-        checkpoint's metadata. Where a ShapeDtypeStruct has a sharding, the leaf gets it.
-      rules: an ordered list of (regular expression, initializer), the expression searched in the
-        path joined by "/"; or a function of (path, struct) that returns an initializer.
-      only_missing: a tree of the same structure, or a part of it: its leaves are taken as they are
-        and only what it lacks (or holds as None) is made.
+      key: one JAX random key. The parameter at a path draws from
+        ``fold_in(fold_in(key, a), b)``, where a and b are the first two big-endian 32-bit words of
+        the SHA-256 of the path's entries, each preceded by its length.
+      shapes: a pytree whose leaves have ``shape`` and ``dtype``: ShapeDtypeStructs, arrays, or the
+        metadata of a checkpoint. If a ShapeDtypeStruct has a sharding, its parameter gets it.
+      rules: a list of (regular expression, initializer), tried in order; an expression matches if
+        it is found anywhere in the path, which is joined by "/". Or a function of (path, struct)
+        that returns an initializer.
+      only_missing: a tree of the same structure, or a part of one. Its arrays are kept as they are,
+        and only what it lacks, or holds as None, is made.
 
     Returns:
-      A tree like ``shapes``, of arrays.
+      A tree of arrays with the structure of ``shapes``.
 
     Raises:
-      ValueError: leaves that no rule matches, rules that match no leaf, leaves of ``only_missing``
-        that do not fit, all listed; paths whose hashes collide.
-      TypeError: a leaf without shape or dtype; a key that is no key.
+      ValueError: parameters that no rule matches, rules that match no parameter, or arrays of
+        ``only_missing`` that do not fit (all are listed); two paths with the same hash.
+      TypeError: a leaf without shape or dtype, or a key that is not one.
 
     Example:
       >>> import jax, jaxinit
@@ -84,7 +86,10 @@ def _entries(path: Any) -> Entries:
 
 
 def path_hash(entries: Entries) -> int:
-    """64 bits of a path; each entry is preceded by its length, so that none can pose as two."""
+    """A 64-bit hash of a path.
+
+    Each entry is preceded by its length, so ("a", "b") and ("a/b",) have different hashes.
+    """
     digest = hashlib.sha256()
     for entry in entries:
         raw = entry.encode()
@@ -93,7 +98,7 @@ def path_hash(entries: Entries) -> int:
 
 
 def _hashes(paths: Any) -> dict[Entries, int]:
-    """The hash of each path, no two the same."""
+    """The hash of each path; raises if two are the same."""
     hashes = {entries: path_hash(entries) for entries in paths}
     counts = Counter(hashes.values())
     same = ["/".join(entries) for entries, value in hashes.items() if counts[value] > 1]
@@ -110,7 +115,7 @@ def _leaf_key(key: jax.Array, value: int) -> jax.Array:
 
 
 def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
-    """The leaves of ``given`` by path, checked against the shapes."""
+    """The arrays of ``given`` by path, after checking them against the shapes."""
     flat, _ = jax.tree_util.tree_flatten_with_path(given)
     found = {_entries(path): leaf for path, leaf in flat}
     wrong = []
@@ -130,7 +135,7 @@ def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
 def _chosen(
     leaves: Sequence[tuple[Entries, Any]], rules: Rules, kept: dict[Entries, Any]
 ) -> dict[Entries, Init]:
-    """The initializer of each leaf that is to be made."""
+    """The initializer of each parameter that is to be made."""
     choose = rules if callable(rules) else _by_expression(rules, leaves)
     chosen = {
         entries: choose("/".join(entries), struct)
@@ -149,7 +154,7 @@ def _chosen(
 def _by_expression(
     rules: Sequence[tuple[str, Init]], leaves: Sequence[tuple[Entries, Any]]
 ) -> Callable[[str, Any], Init | None]:
-    """The first rule whose expression is found in the path; every rule must match some leaf."""
+    """A function that chooses the first matching rule; raises if a rule matches no path."""
     try:
         compiled = [(re.compile(expression), init) for expression, init in rules]
     except (TypeError, ValueError, re.error) as error:
@@ -173,7 +178,7 @@ def _by_expression(
 def _make(
     key: jax.Array, init: Init, struct: Any, makers: dict[Any, Callable[[jax.Array], jax.Array]]
 ) -> jax.Array:
-    """One leaf; where it has a sharding, by one program for all leaves that are alike."""
+    """Makes one parameter; those that have a sharding and are alike share a compiled program."""
     shape, dtype = tuple(struct.shape), struct.dtype
     sharding = struct.sharding if isinstance(struct, jax.ShapeDtypeStruct) else None
     if sharding is None:

@@ -1,7 +1,7 @@
-"""distributed_worker.py PORT PROCESSES ID FOLDER: one process of several, on this machine.
+"""distributed_worker.py PORT PROCESSES ID FOLDER: one of several processes on this machine.
 
-Materializes a model over a mesh of four devices, however many processes have them, and prints the
-SHA-256 of each leaf; then saves it in both formats, each process its share.
+Makes a model over a mesh of four devices, which are spread over the processes, saves it in both
+formats, each process its share, and prints the SHA-256 of each array.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from jax.experimental import multihost_utils  # noqa: E402
 from jax.sharding import AxisType, NamedSharding, PartitionSpec  # noqa: E402
 
 import jaxinit  # noqa: E402
-from jaxinit._make import chunks, save  # noqa: E402
+from jaxinit._make import pieces, save  # noqa: E402
 
-chunks.PIECE_BYTES, save._BATCH_BYTES = 1000, 3000
+pieces.PIECE_BYTES, save._BATCH_BYTES = 1000, 3000
 mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)
 
 

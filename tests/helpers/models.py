@@ -1,6 +1,6 @@
-"""Small models: each a function of a width and a depth that gives an init function and arguments.
+"""Small models in several frameworks, each a function of width and depth that returns a Case.
 
-The transformer has nine leaves a layer and three more.
+The transformers have nine arrays in each layer, and three more.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def train_state(width=16, layers=2) -> Case:
 
 
 def partitioned(width=16) -> Case:
-    """Parameters in boxes."""
+    """Parameters in flax's metadata boxes."""
     kernel = nn.with_partitioning(nn.initializers.he_normal(), (None, "model"))
     bias = nn.with_logical_partitioning(nn.initializers.zeros, ("embed",))
     model = nn.Dense(width, kernel_init=kernel, bias_init=bias)
@@ -216,6 +216,6 @@ MODELS: dict[str, Callable[[], Case]] = {
     )
 }
 
-# A stride of them, and all of them behind the slow marker.
+# For the quick tests a few of them; the slow marker selects all.
 _OFTEN = ("linen_transformer", "nnx_sharded", "scan_transformer", "resnet", "equinox_mlp")
 STRIDE = [n if n in _OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]

@@ -1,4 +1,4 @@
-"""Several processes for real, on loopback: the same values, and each writes its share."""
+"""Several processes on this machine make the same values, and each writes its share."""
 
 import json
 import pathlib
@@ -23,7 +23,7 @@ def free_port():
 
 
 def run(processes, folder):
-    """What each process printed."""
+    """Runs the processes; returns the hashes that each printed."""
     arguments = [str(free_port()), str(processes)]
     started = [
         subprocess.Popen(

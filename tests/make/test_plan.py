@@ -1,4 +1,4 @@
-"""Plans: the same bits as jit(init), one program per distinct leaf, errors, shardings."""
+"""Plans: the bits of jit(init), one program for each kind of array, errors, shardings."""
 
 import functools
 import math
@@ -40,13 +40,13 @@ def bits(leaf):
 
 
 def assert_same(got, expected):
-    """Structure and bits."""
+    """Asserts that two trees have the same structure and bits."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     assert list(map(bits, jax.tree.leaves(got))) == list(map(bits, jax.tree.leaves(expected)))
 
 
 def arrays(tree):
-    """The bits of the arrays, where functions among the leaves keep structures from comparing."""
+    """The bits of the arrays of a tree; structures that hold functions cannot be compared."""
     return [bits(leaf) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
 
 
@@ -232,7 +232,7 @@ def test_nnx_module_from_its_plan():
 
 
 def test_time_is_flat_in_leaves_by_operations_not_clock():
-    """What is compiled does not grow: the operations of all executables, at two depths."""
+    """The operations of all executables together are as many at depth 20 as at depth 2."""
     sizes = []
     for layers in (2, 20):
         case = models.linen_transformer(layers=layers)

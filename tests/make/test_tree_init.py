@@ -1,4 +1,4 @@
-"""tree_init: keys from paths, rules, what is missing, errors that list all."""
+"""tree_init: keys come from paths, rules choose, only_missing keeps, errors list everything."""
 
 import re
 
