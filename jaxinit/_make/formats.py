@@ -43,8 +43,11 @@ class Store(Protocol):
 class Format(Protocol):
     """A kind of checkpoint."""
 
-    def refused(self, entry: Entry) -> str | None:
-        """Why the format cannot hold an array; None if it can."""
+    def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
+        """The arrays that the format cannot hold: path -> why.
+
+        ``names`` are their keys joined by dots.
+        """
         ...
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
@@ -54,14 +57,31 @@ class Format(Protocol):
         """
         ...
 
+    def described(self, folder: Path) -> dict[str, int]:
+        """The files that ``prepare`` wrote, by their paths in the folder.
+
+        With each goes the number of its first bytes that must not change any more.
+        """
+        ...
+
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
         """Opens a folder that was prepared."""
         ...
 
 
+_TAKEN = "the format keeps this name for itself"
+_NO_TEXT = "the name is not text"
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name can be written as UTF-8, which a lone surrogate cannot."""
+    return not any(0xD800 <= ord(letter) <= 0xDFFF for letter in name)
+
+
 # safetensors ------------------------------------------------------------------------------------
 
 SHARD_BYTES = 5 * 10**9
+_INDEX = "model.safetensors.index.json"
 _CODES = {
     **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
@@ -81,8 +101,16 @@ class _Location(NamedTuple):
 class Safetensors:
     """``model.safetensors``, or shards of about 5 GB with ``model.safetensors.index.json``."""
 
-    def refused(self, entry: Entry) -> str | None:
-        return None if entry.dtype.name in _CODES else f"has no dtype {entry.dtype}"
+    def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
+        found = {}
+        for entry, name in zip(entries, names, strict=True):
+            if entry.dtype.name not in _CODES:
+                found[entry.path] = f"has no dtype {entry.dtype}"
+            elif name == "__metadata__":
+                found[entry.path] = _TAKEN
+            elif not _is_text(name):
+                found[entry.path] = _NO_TEXT
+        return found
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
         names = [entry.path.replace("/", ".") for entry in entries]
@@ -96,8 +124,16 @@ class Safetensors:
             where = {names[i]: file for file, leaves in files.items() for i in leaves}
             total = sum(entry.nbytes for entry in entries)
             index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+            (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
         return names
+
+    def described(self, folder: Path) -> dict[str, int]:
+        index = folder / _INDEX
+        found = {_INDEX: index.stat().st_size} if index.exists() else {}
+        for path in folder.glob("*.safetensors"):
+            with open(path, "rb") as file:
+                found[path.name] = 8 + int.from_bytes(file.read(8), "little")
+        return found
 
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
         locations: dict[int, _Location] = {}
@@ -183,27 +219,69 @@ def _header(
 # orbax ------------------------------------------------------------------------------------------
 
 
+# Files of orbax's own. The first notes the time, so its bytes are not part of the checkpoint.
+_ORBAX_TIME = "_CHECKPOINT_METADATA"
+_ORBAX_FILES = (_ORBAX_TIME, "_METADATA", "_sharding", "array_metadatas", "commit_success.txt")
+_LONGEST = 255  # bytes of a file name
+
+
 class Orbax:
     """A checkpoint whose description orbax writes, and whose zarr arrays tensorstore fills."""
 
-    def refused(self, entry: Entry) -> str | None:
-        import tensorstore
-
-        try:
-            tensorstore.dtype(entry.dtype.name)
-        except ValueError:
-            return f"has no dtype {entry.dtype}"
-        return None
+    def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
+        found = {}
+        for entry, name in zip(entries, names, strict=True):
+            reason = _unknown_dtype(entry.dtype) or _unfit_as_folder(name)
+            if within := next((n for n in names if name.startswith(f"{n}/")), None):
+                reason = f"the name is a path inside the folder of {within}"
+            if reason:
+                found[entry.path] = reason
+        return found
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
         names = _describe(folder, tree)
         found = [names[i] for i in range(len(entries))]
+        if bad := [name for name in found if _unfit_as_folder(name)]:
+            raise ValueError(f"orbax would name arrays {', '.join(map(repr, bad))}")
         for name, entry in zip(found, entries, strict=True):
             _array(folder, name, entry, create=True)
         return found
 
+    def described(self, folder: Path) -> dict[str, int]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(folder)): 0 if path.name == _ORBAX_TIME else path.stat().st_size
+            for path in files
+        }
+
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
         return _OrbaxStore(folder, entries, names)
+
+
+def _unknown_dtype(dtype: np.dtype) -> str | None:
+    import tensorstore
+
+    try:
+        tensorstore.dtype(dtype.name)
+    except ValueError:
+        return f"has no dtype {dtype}"
+    return None
+
+
+def _unfit_as_folder(name: str) -> str | None:
+    """Why an array of this name has no folder of its own inside the checkpoint; None if it has."""
+    parts = name.split("/")
+    if not _is_text(name):
+        return _NO_TEXT
+    if name.startswith("/") or {"", ".", ".."} & set(parts):
+        return "the name is a path that is empty, or leads out of the checkpoint"
+    if "\\" in name or "\0" in name:
+        return "the name holds a backslash or a null character"
+    if parts[0] in _ORBAX_FILES:
+        return _TAKEN
+    if max(len(part.encode()) for part in parts) > _LONGEST:
+        return f"the name is longer than {_LONGEST} bytes"
+    return None
 
 
 def _describe(folder: Path, tree: Tree) -> dict[int, str]:

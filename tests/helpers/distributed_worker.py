@@ -1,7 +1,8 @@
-"""distributed_worker.py PORT PROCESSES ID FOLDER: one of several processes on this machine.
+"""distributed_worker.py PORT PROCESSES ID FOLDER [FAILS]: one of several processes.
 
 Makes a model over a mesh of four devices, which are spread over the processes, saves it in both
-formats, each process its share, and prints the SHA-256 of each array.
+formats, each process its share, and prints the SHA-256 of each array. With FAILS, process 1 cannot
+write its pieces, and each process prints the error with which its save ends.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from jax.experimental import multihost_utils  # noqa: E402
 from jax.sharding import AxisType, NamedSharding, PartitionSpec  # noqa: E402
 
 import jaxinit  # noqa: E402
-from jaxinit._make import pieces, save  # noqa: E402
+from jaxinit._make import formats, pieces, save  # noqa: E402
 
 pieces.PIECE_BYTES, save._BATCH_BYTES = 1000, 3000
 mesh = jax.make_mesh((2, 2), ("d", "m"), axis_types=(AxisType.Auto,) * 2)
@@ -48,6 +49,15 @@ alone = {
     for leaf, x in zip(planned.leaves, local, strict=True)
 }
 assert hashes == alone
+if len(sys.argv) > 5:
+    if ID == 1:
+        formats._OrbaxStore.write = lambda *args: int("no room")
+    try:
+        planned.save(f"{sys.argv[4]}/orbax")
+    except (RuntimeError, OSError) as error:
+        print("error", error, flush=True)
+    multihost_utils.sync_global_devices("failed")
+    sys.exit()
 for format in ("orbax", "safetensors"):
     planned.save(f"{sys.argv[4]}/{format}", format=format)
 print("hashes", json.dumps(hashes), flush=True)
