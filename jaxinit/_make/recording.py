@@ -11,6 +11,7 @@ from jax.tree_util import keystr
 from .._program.ir import Builder, Program
 from .._program.trace import Trace, trace
 from .._program.trees import KeyPath, Skeleton
+from .forward import sharing
 from .grouping import Group, group
 
 
@@ -89,8 +90,7 @@ def record(
     traced = trace(init_fn, args, kwargs)
     builder = Builder()
     program = builder.program(traced.jaxpr)
-    effects = builder.effects | set(traced.jaxpr.effects)
-    whole = f"has effects ({', '.join(sorted(map(str, effects)))})" if effects else None
+    whole = _reason_to_run_whole(builder, program, traced)
     groups = () if whole else tuple(group(program.outputs, builder))
     executables = tuple(Executable(g.leaves, g.template.size) for g in groups)
     if whole:
@@ -109,6 +109,17 @@ def record(
         program=program,
         groups=groups,
     )
+
+
+def _reason_to_run_whole(builder: Builder, program: Program, traced: Trace) -> str | None:
+    """Why the function must run as one program; None if its arrays can be made one by one."""
+    effects = builder.effects | set(traced.jaxpr.effects)
+    if effects:
+        return f"has effects ({', '.join(sorted(map(str, effects)))})"
+    if dependent := sharing(program):
+        first = traced.results.paths[dependent[0]]
+        return f"{len(dependent)} arrays share sums, as a forward pass does; the first is {first}"
+    return None
 
 
 def _leaf(path: str, aval: Any, owner: int) -> Leaf:

@@ -22,6 +22,13 @@ ARITHMETIC = frozenset((*_ARITHMETIC, "select_n", "add_any"))
 # Reductions, and what each computes.
 STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
 POOLS = frozenset(("reduce_window_max", "reduce_window_sum"))
+# These add up or multiply elements across an array, so how they round depends on their order.
+ROUNDED_SUMS = frozenset(
+    (
+        *("dot_general", "ragged_dot_general", "conv_general_dilated", "reduce_window_sum"),
+        *("reduce_sum", "reduce_prod", "cumsum", "cumprod", "cumlogsumexp"),
+    )
+)
 # Applied to one number these give that number.
 KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape", "squeeze"))
 

@@ -180,6 +180,19 @@ def haiku_mlp(width=16) -> Case:
     return Case(model.init, (jax.random.PRNGKey(0), jnp.ones((1, 5))))
 
 
+def haiku_batch_norm(width=8, layers=3) -> Case:
+    """A model whose state depends on the forward pass."""
+
+    def net(x):
+        for _ in range(layers):
+            x = hk.Conv2D(width, 3, with_bias=False)(x)
+            x = jax.nn.relu(hk.BatchNorm(True, True, 0.9)(x, is_training=True))
+        return hk.Linear(10)(x.mean((1, 2)))
+
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    return Case(hk.transform_with_state(net).init, (jax.random.PRNGKey(0), x))
+
+
 def train_state(width=16, layers=2) -> Case:
     model = LinenTransformer(width, layers, 32)
 

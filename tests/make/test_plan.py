@@ -18,6 +18,7 @@ from table import slow_but
 
 import jaxinit
 from jaxinit import materialize, plan
+from jaxinit._program.trees import is_number
 
 KEY = jax.random.key(0)
 CASES = {
@@ -46,8 +47,12 @@ def assert_same(got, expected):
 
 
 def arrays(tree):
-    """The bits of the arrays of a tree; structures that hold functions cannot be compared."""
-    return [bits(leaf) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    """The bits of the arrays of a tree; structures that hold functions cannot be compared.
+
+    Python numbers count as the arrays that ``jax.jit`` makes of them.
+    """
+    found = [jnp.asarray(x) if is_number(x) else x for x in jax.tree.leaves(tree)]
+    return [bits(leaf) for leaf in found if hasattr(leaf, "dtype")]
 
 
 SLOW = (
@@ -130,6 +135,66 @@ def test_an_argument_whose_values_do_not_matter_may_be_a_struct():
     tokens = jax.ShapeDtypeStruct(models.TOKENS.shape, models.TOKENS.dtype)
     expected = arrays(materialize(case.init, *case.args))
     assert arrays(materialize(case.init, case.args[0], tokens)) == expected
+
+
+def test_python_numbers_stay_what_they_are():
+    """A Dropout works afterwards, as it does when the module is made by Equinox alone."""
+
+    def init(key):
+        layers = [eqx.nn.Linear(4, 4, key=key), eqx.nn.Dropout(0.5)]
+        return eqx.nn.Sequential(layers), 3, True, 2.5
+
+    for make in (materialize, lambda f, key: plan(f, key).materialize()):
+        model, *numbers = make(init, KEY)
+        assert numbers == [3, True, 2.5]
+        assert [type(x) for x in numbers] == [int, bool, float]
+        assert model.layers[1].p == 0.5
+        assert type(model.layers[1].inference) is bool
+        run = eqx.filter_jit(lambda model, x, key: model(x, key=key))
+        x = jnp.ones(4)
+        np.testing.assert_array_equal(run(model, x, key=KEY), run(init(KEY)[0], x, key=KEY))
+        np.testing.assert_array_equal(
+            run(eqx.nn.inference_mode(model), x, KEY), run(model.layers[0], x, None)
+        )
+
+
+SHARED = {
+    "haiku": lambda: models.haiku_batch_norm(),
+    "weight norm": lambda: models.Case(weight_norm, (KEY,)),
+    "in a loop": lambda: models.Case(looped, (KEY,)),
+}
+
+
+def weight_norm(key):
+    v = jax.random.normal(key, (300, 200))
+    g = jnp.linalg.norm(v, axis=0)
+    return {"v": v, "g": g, "w": v / g}
+
+
+def looped(key):
+    w = jax.random.normal(key, (3, 40, 40))
+    x = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), jnp.ones((9, 40)), w)[0]
+    return {"mean": x.mean(0), "square": (x**2).mean(0), "w": w}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_shares_a_forward_pass_runs_whole(name):
+    """Made one by one, such arrays repeat the forward pass, and some differ in the last bits."""
+    case = SHARED[name]()
+    planned = plan(case.init, *case.args)
+    assert planned.whole is not None
+    assert "arrays share sums, as a forward pass does; the first is " in planned.whole
+    assert len(planned.executables) == 1
+    assert f"runs whole: {planned.whole}" in str(planned)
+    assert_same(planned.materialize(), jax.jit(case.init)(*case.args))
+
+
+def test_what_shares_only_draws_is_made_one_by_one():
+    def init(key):
+        w = jaxinit.he_normal(key, (8, 8))
+        return {"w": w, "ema": w * 0.5, "tied": w, "mean": w.mean(0), "y": jnp.ones((2, 8)) @ w}
+
+    assert plan(init, KEY).whole is None
 
 
 def test_effects_run_whole_and_say_so():
