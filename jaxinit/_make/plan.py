@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
@@ -58,6 +58,12 @@ class Plan:
     def nbytes(self) -> int:
         """The bytes of all arrays."""
         return self._recording.nbytes
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "Plan: cannot be pickled, because it holds a traced computation; pickle the init "
+            "function and its arguments and call plan again, or call Plan.save."
+        )
 
     def __repr__(self) -> str:
         return (
@@ -110,7 +116,11 @@ class Plan:
     def materialize(self, out_shardings: OutShardings = None, progress: bool = False) -> Tree:
         """Makes the tree, one array after another, each directly in its sharding.
 
-        The values are those of ``jax.jit(init_fn)(*args)``, bit for bit.
+        The values are those of ``jax.jit(init_fn)(*args)``, bit for bit, on the same device with
+        the same versions. Where two arrays depend on one sum of floats, as all state does that a
+        forward pass computes, the function runs whole so that this holds (see ``whole``). A sum
+        that a single array depends on is compiled with that array alone, and its last bit may
+        differ.
 
         Args:
           out_shardings: a tree of shardings (or PartitionSpecs under ``jax.set_mesh``), a prefix of
@@ -153,12 +163,14 @@ class Plan:
 
         It is made array by array, and an array over 128 MiB in pieces, with less than 512 MB in
         memory at a time. If a save is interrupted, the same call resumes it and gives the same
-        bytes. If the checkpoint is complete already, nothing is written. Under
-        ``jax.distributed`` each process makes and writes its own share, without exchanging values.
+        bytes. It first compares what is on disk with checksums, and makes pieces that were damaged
+        again, with a warning. If the checkpoint is complete already, it is compared in the same way
+        and nothing is written. Under ``jax.distributed`` each process makes and writes its own
+        share, without exchanging values; if one fails, the others stop too.
 
         Args:
-          path: the folder to make. Until it is complete, the checkpoint grows in ``path`` +
-            ".partial".
+          path: the folder to make, on a mounted filesystem. Until it is complete, the checkpoint
+            grows in ``path`` + ".partial".
           format: "orbax", read by orbax's own readers; or "safetensors", which writes
             ``model.safetensors``, or shards of 5 GB with an index, under names joined by dots.
             Random keys are stored as their data. ``jaxinit.json`` in the folder describes the
@@ -166,10 +178,12 @@ class Plan:
           progress: whether to show a progress bar.
 
         Raises:
-          ValueError: the format is unknown or cannot hold a dtype, several arrays have the same
-            name, the interrupted save at ``path`` is of another plan, or an argument has no values.
+          ValueError: the format is unknown or cannot hold a dtype or a name, several arrays have
+            the same name, the interrupted save at ``path`` is of another plan, the complete
+            checkpoint there is damaged, ``path`` is a URL, or an argument has no values.
           FileExistsError: something else is at ``path``; it is left as it is.
           OSError: the disk has no room or cannot be written; what is there is kept.
+          RuntimeError: another process failed.
 
         >>> import jax, tempfile
         >>> from safetensors.numpy import load_file
@@ -208,12 +222,20 @@ class Plan:
         return list(skeleton.select(flat))
 
 
-def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
+class _Model(Protocol):
+    """A model with an ``init`` function, of flax.linen or Haiku for example."""
+
+    @property
+    def init(self) -> Callable[..., Tree]: ...
+
+
+def plan(init_fn: Callable[..., Tree] | _Model, *args: Any, **kwargs: Any) -> Plan:
     """Plans ``init_fn(*args, **kwargs)``: traces it, without allocating any array.
 
     Args:
-      init_fn: any function that returns a tree of arrays, such as ``model.init``. The tree may also
-        hold other things (functions, strings), which come back as they are.
+      init_fn: any function that returns a tree of arrays, such as ``model.init``; or a model that
+        has one (a module of flax.linen, a transformed function of Haiku). The tree may also hold
+        other things (functions, strings, Python numbers), which come back as they are.
       *args: its arguments. Arrays and ShapeDtypeStructs are traced; everything else (bool, int,
         str, None, a function) is static.
       **kwargs: its keyword arguments, likewise.
@@ -222,7 +244,7 @@ def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
       A ``Plan``: print it, or call its ``materialize``, ``save`` or ``memory``.
 
     Raises:
-      TypeError: ``init_fn`` is not a function.
+      TypeError: ``init_fn`` is neither a function nor a model with one.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -239,7 +261,7 @@ def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
 
 
 def materialize(
-    init_fn: Callable[..., Tree],
+    init_fn: Callable[..., Tree] | _Model,
     *args: Any,
     out_shardings: OutShardings = None,
     progress: bool = False,
@@ -248,10 +270,10 @@ def materialize(
     """Computes ``init_fn(*args, **kwargs)`` array by array, with the bits of ``jax.jit(init_fn)``.
 
     One program is compiled for each distinct kind of array, not for each array. To look at the plan
-    first, call ``plan``.
+    first, call ``plan``; on what condition the bits are those of jit, see ``Plan.materialize``.
 
     Args:
-      init_fn: any function that returns a tree of arrays, such as ``model.init``.
+      init_fn: any function that returns a tree of arrays, such as ``model.init``, or the model.
       *args: its arguments; see ``plan``.
       out_shardings: where the arrays go; see ``Plan.materialize``.
       progress: whether to show a progress bar.
@@ -261,8 +283,8 @@ def materialize(
       The tree that ``init_fn`` returns.
 
     Raises:
-      TypeError: ``init_fn`` is not a function, or ``out_shardings`` holds something that is not a
-        sharding.
+      TypeError: ``init_fn`` is neither a function nor a model with one, or ``out_shardings`` holds
+        something that is not a sharding.
       ValueError: an argument has no values, or a sharding does not fit its array.
 
     >>> import jax
@@ -275,12 +297,24 @@ def materialize(
 
 
 def _plan(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
-    if not callable(init_fn):
+    function = _init_function(init_fn)
+    if not callable(function):
         raise TypeError(
             f"{call}: expected an init function first, as model.init; got a "
             f"{type(init_fn).__name__}. Write {call}(model.init, key, x)."
         )
-    return Plan(record(init_fn, args, kwargs))
+    return Plan(record(function, args, kwargs))
+
+
+def _init_function(given: Any) -> Any:
+    """The ``init`` of a model; anything else as it is.
+
+    A module of flax.linen can be called too, but then it computes its outputs, so what has both
+    ``init`` and ``apply`` is a model. A class is not: calling it makes an object.
+    """
+    init = None if isinstance(given, type) else getattr(given, "init", None)
+    is_model = callable(init) and (callable(getattr(given, "apply", None)) or not callable(given))
+    return init if is_model else given
 
 
 def _is_sharding(x: Any) -> bool:

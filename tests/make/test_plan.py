@@ -2,14 +2,18 @@
 
 import functools
 import math
+import pickle
 import subprocess
 import sys
 
 import equinox as eqx
+import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import models
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
@@ -306,6 +310,21 @@ def test_time_is_flat_in_leaves_by_operations_not_clock():
     assert sizes[0] == sizes[1]
 
 
+def test_a_model_stands_for_its_init_function():
+    x = jnp.ones((2, 3))
+    dense, mlp = nn.Dense(4), hk.transform(lambda x: hk.nets.MLP([4, 2])(x))
+    for model, args in ((dense, (KEY, x)), (mlp, (KEY, x)), (optax.sgd(0.1, 0.9), ({"w": x},))):
+        for made in (materialize(model, *args), plan(model, *args).materialize()):
+            assert_same(made, jax.jit(model.init)(*args))
+    assert plan(eqx.nn.Linear, 3, 4, key=KEY).leaves[0].path == "weight"  # a class makes an object
+
+
+def test_a_plan_is_not_pickled():
+    text = r"^Plan: cannot be pickled, because .*; pickle the init function and its arguments"
+    with pytest.raises(TypeError, match=text):
+        pickle.dumps(plan(jnp.zeros_like, jnp.ones(3)))
+
+
 MISFIT = {"out_shardings": {"wrong": None}}
 ERRORS = [
     (
@@ -313,6 +332,7 @@ ERRORS = [
         TypeError,
         r"^plan: expected an init function first, as model\.init; got a int\.",
     ),
+    (lambda: plan(None), TypeError, r"^plan: .*; got a NoneType\. Write plan\(model\.init, key, x"),
     (lambda: materialize("x", KEY), TypeError, r"^materialize: expected an init function first"),
     (
         lambda: materialize(jnp.sin, jax.ShapeDtypeStruct((3,), "float32")),
