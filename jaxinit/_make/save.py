@@ -123,7 +123,8 @@ def _alone(job: Job) -> Iterator[None]:
     """Locks the folder, so that no other save writes there."""
     _check_free(job)
     attempt(job, lambda: (job.folder / LOGS).mkdir(parents=True, exist_ok=True))
-    with open(job.folder / LOGS / _LOCK, "w") as lock:
+    path = job.folder / LOGS / _LOCK
+    with attempt(job, open, path, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -131,6 +132,14 @@ def _alone(job: Job) -> Iterator[None]:
                 f"{CALL}: another process is saving to {job.target}; wait for it, or save to "
                 f"another path."
             ) from None
+        if exists(job.target) or not exists(path):  # it ended, and moved or removed the lock
+            _remove_logs(job.folder)
+            with suppress(OSError):
+                job.folder.rmdir()
+            raise OSError(
+                f"{CALL}: another process has just saved to {job.target}; save again, which "
+                f"compares it with this plan, or save to another path."
+            )
         yield
 
 

@@ -2,12 +2,15 @@
 
 Makes a model over a mesh of four devices, which are spread over the processes, saves it in both
 formats, each process its share, and prints the SHA-256 of each array. With FAILS, process 1 cannot
-write its pieces, and each process prints the error with which its save ends.
+write its pieces, and process 0 makes its first piece only when the other has failed. Each prints
+how many pieces it made and the error with which its save ends.
 """
 
 import hashlib
 import json
+import pathlib
 import sys
+import time
 
 import jax
 
@@ -50,12 +53,24 @@ alone = {
 }
 assert hashes == alone
 if len(sys.argv) > 5:
+    made = []
+    make = pieces.make
+
+    def counted(maker, piece):
+        mark = pathlib.Path(sys.argv[4]) / "orbax.partial/jaxinit.done/failed"
+        while ID == 0 and not mark.exists():
+            time.sleep(0.01)
+        made.append(piece)
+        return make(maker, piece)
+
+    pieces.make = counted
     if ID == 1:
         formats._OrbaxStore.write = lambda *args: int("no room")
     try:
         planned.save(f"{sys.argv[4]}/orbax")
     except (RuntimeError, OSError) as error:
         print("error", error, flush=True)
+        print("made", len(made), flush=True)
     multihost_utils.sync_global_devices("failed")
     sys.exit()
 for format in ("orbax", "safetensors"):

@@ -1,5 +1,6 @@
 """Damage to a checkpoint is found, nothing of anyone else's is touched, and errors are one line."""
 
+import fcntl
 import json
 import os
 import re
@@ -275,6 +276,18 @@ def test_a_target_that_appears_while_saving(filled, tmp_path, small, monkeypatch
     assert "something appeared at" in text
     assert [p.name for p in (tmp_path / "m").iterdir()] == ["precious"] * filled
     assert verify(tmp_path / "m.partial") == []
+
+
+def test_another_save_that_ends_meanwhile(tmp_path, small, monkeypatch):  # noqa: F811
+    """A save that gets the lock only when another has ended touches nothing."""
+
+    def ended(lock, how):
+        (tmp_path / "m").mkdir()
+
+    monkeypatch.setattr(fcntl, "flock", ended)
+    text = one_line(lambda: sample().save(tmp_path / "m"), OSError)
+    assert "another process has just saved to" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
 @pytest.mark.parametrize("format", READERS)

@@ -65,7 +65,9 @@ def test_the_same_bits_from_any_number_of_processes(processes, tmp_path):
 
 def test_if_one_process_fails_the_others_stop(tmp_path):
     """They say which one; the save then goes on, with any number of processes."""
-    errors = [said("error", out) for out in run(2, tmp_path, "fails")]
+    printed = run(2, tmp_path, "fails")
+    errors = [said("error", out) for out in printed]
+    assert [int(said("made", out)) for out in printed] == [1, 2]  # not their whole shares
     assert re.match(r"Plan\.save: process 1 failed, so the others stopped; ", errors[0])
     assert re.match(r"Plan\.save: writing to .*orbax\.partial failed \(invalid literal", errors[1])
     (hashes,) = run(1, tmp_path)
