@@ -219,9 +219,10 @@ def _header(
 # orbax ------------------------------------------------------------------------------------------
 
 
-# Files of orbax's own. The first notes the time, so its bytes are not part of the checkpoint.
-_ORBAX_TIME = "_CHECKPOINT_METADATA"
-_ORBAX_FILES = (_ORBAX_TIME, "_METADATA", "_sharding", "array_metadatas", "commit_success.txt")
+# Files of orbax's own. The first notes the time, so that its bytes differ between two saves of one
+# plan; the second notes the folder in which orbax wrote it, and no reader asks for it.
+_ORBAX_TIME, _ORBAX_PLACE = "_CHECKPOINT_METADATA", "commit_success.txt"
+_ORBAX_FILES = (_ORBAX_TIME, _ORBAX_PLACE, "_METADATA", "_sharding", "array_metadatas")
 _LONGEST = 255  # bytes of a file name
 
 
@@ -248,10 +249,10 @@ class Orbax:
         return found
 
     def described(self, folder: Path) -> dict[str, int]:
-        files = (path for path in folder.rglob("*") if path.is_file())
         return {
             str(path.relative_to(folder)): 0 if path.name == _ORBAX_TIME else path.stat().st_size
-            for path in files
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != _ORBAX_PLACE
         }
 
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:

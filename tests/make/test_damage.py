@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import models
 import numpy as np
 import pytest
+from kill_saves import tree_hash
 from test_save import KEY, READERS, cut_off, expected, sample, small  # noqa: F401 - a fixture
 
 import jaxinit
@@ -102,11 +103,12 @@ def test_a_complete_checkpoint_is_verified(format, small, tmp_path):  # noqa: F8
 
 @pytest.mark.parametrize("format", READERS)
 def test_every_bit_counts(format, small, tmp_path):  # noqa: F811
-    """A flipped bit in any file of a checkpoint, but orbax's note of the time, is found."""
+    """A flipped bit in any file of a checkpoint, but orbax's notes of time and place, is found."""
     planned = jaxinit.plan(lambda key: {"a": jaxinit.normal(key, (10, 30)), "b": jnp.ones(3)}, KEY)
     planned.save(tmp_path / "m", format=format)
     assert verify(tmp_path / "m") == []
     files = [p for p in (tmp_path / "m").rglob("*") if p.is_file()]
+    files = [p for p in files if p.name != "commit_success.txt"]
     assert len(files) > 1
     for file in files:
         if file.name in ("_CHECKPOINT_METADATA", "jaxinit.json"):
@@ -123,6 +125,17 @@ def test_every_bit_counts(format, small, tmp_path):  # noqa: F811
         else:
             assert verify(tmp_path / "m"), file
         (tmp_path / "away").rename(file)
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_two_saves_have_the_same_bytes(format, tmp_path):
+    """In folders of any name, but for orbax's notes of time and place; a flipped bit is seen."""
+    planned = jaxinit.plan(lambda key: {"a": jaxinit.normal(key, (10, 30))}, KEY)
+    for name in ("m", "another name"):
+        planned.save(tmp_path / name, format)
+    assert tree_hash(tmp_path / "m") == tree_hash(tmp_path / "another name")
+    flip(tmp_path / "m/jaxinit.json")
+    assert tree_hash(tmp_path / "m") != tree_hash(tmp_path / "another name")
 
 
 def test_checksums_are_those_of_zlib_over_the_arrays(tmp_path):
