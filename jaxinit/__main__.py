@@ -13,6 +13,7 @@ from . import _command
 from ._check.audit import audit
 from ._choose.recommend import recommend
 from ._make.formats import FORMATS
+from ._make.save import verify
 from ._schemes.variance import DISTRIBUTIONS, MODES
 
 
@@ -32,7 +33,12 @@ def _init(arguments: argparse.Namespace) -> None:
     _command.init(**options)
 
 
-def _audit(arguments: argparse.Namespace) -> None:
+def _audit(arguments: argparse.Namespace) -> int | None:
+    if arguments.verify:
+        damaged = verify(arguments.checkpoint)
+        for message in damaged or ["every array and file matches its checksum"]:
+            Console().print(Text(f"{arguments.checkpoint}: {message}"), soft_wrap=True)
+        return 1 if damaged else 0
     report = audit(arguments.checkpoint)
     Console().print(report)
     if arguments.html:
@@ -40,7 +46,7 @@ def _audit(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; an error is one line on stderr and exit code 2."""
+    """Run one command; an error is one line on stderr and exit code 2, damage exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m jaxinit", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     choose = commands.add_parser("recommend", help="the initializer for an activation")
@@ -60,14 +66,16 @@ def main(arguments: list[str] | None = None) -> int:
     check = commands.add_parser("audit", help="what is wrong with the weights of a checkpoint")
     check.add_argument("checkpoint", help="orbax, or safetensors: a file, or a folder")
     check.add_argument("--html", metavar="FILE", help="write the report as a page too")
+    check.add_argument(
+        "--verify", action="store_true", help="compare it with the checksums that a save wrote"
+    )
     check.set_defaults(run=_audit)
     parsed = parser.parse_args(arguments)
     try:
-        parsed.run(parsed)
+        return parsed.run(parsed) or 0
     except (TypeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Whole trees of parameters: planned, made array by array, and saved."""
+"""Plans, makes and saves trees of parameters, one array after another."""

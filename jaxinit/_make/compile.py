@@ -1,4 +1,4 @@
-"""Making single leaves of a plan: what they start from, and the compiled programs."""
+"""Compiles and runs the programs that make the arrays of a plan, one array at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
-from .._program.ir import Value, evaluate, fused_bits, order
+from .._program.ir import Value, evaluate, order
+from .._program.threefry import fused_bits
 from .._random.draw import CPU_OPTIONS
 from .._random.stream import is_typed_key
 from . import partial
@@ -23,7 +24,7 @@ LeafSharding = Sharding | PartitionSpec | None
 
 
 class Maker:
-    """Makes the leaves of one recording, each program compiled once for each placement."""
+    """Makes the arrays of one recording; compiles each program once for each sharding."""
 
     def __init__(self, recording: Recording, call: str) -> None:
         self._recording = recording
@@ -35,7 +36,7 @@ class Maker:
 
     @cached_property
     def _start(self) -> dict[Value, _Given]:
-        """The inputs, and the keys and integers that leaf programs start from."""
+        """The inputs, and the keys and integers that are computed once for all arrays."""
         slots = {v: None for g in self._recording.groups for s in g.arguments for v in s.slots}
         first = [value for value in slots if value.op is not None]
         made = evaluate(first, self._inputs)
@@ -43,11 +44,11 @@ class Maker:
         return dict(zip(values, map(_given, known), strict=True))
 
     def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
-        """One leaf, made alone."""
+        """Makes one array, placed as ``sharding`` says."""
         return self._run(index, sharding, None)
 
     def window(self, index: int, start: int, length: int) -> jax.Array:
-        """Elements of one leaf from a flat index on, made without the rest; within a ``block``."""
+        """Makes ``length`` elements of one array from a flat index on, within one ``block``."""
         return self._run(index, None, length, np.uint32(start >> 32), np.uint32(start & 0xFFFFFFFF))
 
     def _run(
@@ -64,7 +65,7 @@ class Maker:
         return self._compiled[at](*start, *(x.data for x in args))
 
     def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
-        """All leaves by one program, as the function stands."""
+        """Makes all arrays by one program: the init function as it was traced."""
         function = jaxpr_as_fun(self._recording.trace.jaxpr)
         return jax.jit(function, out_shardings=list(shardings))(*self._recording.trace.arguments)
 
@@ -72,7 +73,7 @@ class Maker:
 def _compile(
     owner: Group, args: Sequence[_Given], sharding: LeafSharding, length: int | None
 ) -> Callable[..., jax.Array]:
-    """The group's program, or that of a window of ``length``, compiled for its place."""
+    """Compiles the program of a group, or that of a window of ``length`` elements."""
     template: Signature = owner.template
     values = (*template.slots, *(template.lifted[i] for i in owner.lifted))
     platform = _platform(sharding)
@@ -86,8 +87,8 @@ def _compile(
         return made
 
     def window_program(high: Any, low: Any, *data: Any) -> jax.Array:
-        place = partial.Place(platform)
-        return partial.make(owner.output, env(data), (high, low), length or 0, place)
+        setting = partial.Setting(platform)
+        return partial.make(owner.output, env(data), (high, low), length or 0, setting)
 
     options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if platform == "cpu" else {}
     structs = [_struct(v, x.data) for v, x in zip(values, args, strict=True)]
@@ -97,25 +98,25 @@ def _compile(
 
 
 def _struct(value: Value, x: Any) -> Any:
-    """What to compile for: an array where it lies, or one of the value's own weak type."""
+    """What to compile for: the array itself if it is on a device, else its shape and dtype."""
     if isinstance(x, jax.Array):
         return x
     return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=getattr(value.aval, "weak_type", False))
 
 
 class _Given(NamedTuple):
-    """An argument of a leaf's program: keys as their data, of which kind."""
+    """An argument of a program. A random key is given as its data, with its implementation."""
 
     data: Any
     impl: Any = None
 
     def typed(self, x: Any) -> Any:
-        """The keys of such data."""
+        """The argument as the program needs it: data of a key made a key again."""
         return x if self.impl is None else jax.random.wrap_key_data(x, impl=self.impl)
 
 
 def _given(x: Any, aval: Any = None) -> _Given:
-    """The argument; keys and what is small as NumPy arrays, which any mesh and process takes."""
+    """Wraps an argument. Keys and scalars become NumPy arrays, which fit any mesh and process."""
     if not isinstance(x, jax.Array):
         return _Given(np.asarray(x, aval and aval.dtype))
     if is_typed_key(x):
@@ -130,13 +131,13 @@ def _platform(sharding: LeafSharding) -> str:
 
 
 def block(recording: Recording, index: int, limit: int) -> int | None:
-    """The size of the blocks within which windows of a leaf lie; None where there are none."""
+    """The size of the blocks that windows of an array must not cross; None if it has no windows."""
     output = recording.program.outputs[index]
-    return partial.unit(output, limit, partial.Place(jax.default_backend()))
+    return partial.unit(output, limit, partial.Setting(jax.default_backend()))
 
 
 def _values(call: str, recording: Recording) -> dict[Value, Any]:
-    """The values of the inputs that some leaf depends on."""
+    """The inputs that some array depends on, with their values."""
     slots = {value for g in recording.groups for s in g.arguments for value in s.slots}
     reached = slots.union(*(op.inputs for op in order(slots)))
     names, given = recording.argument_names, recording.trace.arguments
@@ -152,10 +153,10 @@ def _check_value(call: str, name: str, x: Any) -> None:
     if isinstance(x, jax.core.Tracer):
         raise ValueError(
             f"{call}: expected arrays with values; got {name} that is being traced. Call it "
-            f"outside jax.jit, which would make one program of all leaves again."
+            f"outside jax.jit, which would compile all arrays into one program again."
         )
     if not isinstance(x, jax.Array | np.ndarray | np.generic):
         raise ValueError(
             f"{call}: expected arrays with values; got {name} = a {type(x).__name__}, which "
-            f"has a shape only. Plan with the real argument, as jax.random.key(0)."
+            f"has a shape only. Call plan with the array itself, such as jax.random.key(0)."
         )

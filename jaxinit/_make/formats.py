@@ -1,7 +1,7 @@
-"""Formats: where the elements of each leaf lie on disk, written and read piece by piece.
+"""The checkpoint formats, orbax and safetensors, written and read piece by piece.
 
-A format is two steps. ``prepare`` makes all that is not weights, in an empty folder; ``store``
-opens it for pieces, in any order and from several processes.
+A format works in two steps. ``prepare`` writes everything but the weights into an empty folder;
+``store`` then opens the folder for pieces, in any order and from several processes.
 """
 
 from __future__ import annotations
@@ -19,46 +19,69 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from .chunks import Entry, Piece
+from .pieces import Entry, Piece
 
 Tree = Any
 
 
 class Store(Protocol):
-    """The elements of a checkpoint that is being made."""
+    """A checkpoint that is open for reading and writing pieces."""
 
     def write(self, piece: Piece, data: np.ndarray) -> None:
-        """Put a piece in its place."""
+        """Writes a piece to its place."""
         ...
 
     def read(self, piece: Piece) -> np.ndarray:
-        """A piece that was written, flat."""
+        """Reads a piece, as a flat array."""
         ...
 
     def sync(self) -> None:
-        """Return when all that was written is on disk."""
+        """Returns when all that was written is on disk."""
         ...
 
 
 class Format(Protocol):
     """A kind of checkpoint."""
 
-    def refused(self, entry: Entry) -> str | None:
-        """Why the format cannot hold the leaf."""
+    def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
+        """The arrays that the format cannot hold: path -> why.
+
+        ``names`` are their keys joined by dots.
+        """
         ...
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
-        """Make what is not weights, and return the name of each leaf; ``tree`` has numbers."""
+        """Writes everything but the weights, and returns the format's name for each array.
+
+        ``tree`` has the position of each array in its place.
+        """
+        ...
+
+    def described(self, folder: Path) -> dict[str, int]:
+        """The files that ``prepare`` wrote, by their paths in the folder.
+
+        With each goes the number of its first bytes that must not change any more.
+        """
         ...
 
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
-        """Open a folder that was prepared."""
+        """Opens a folder that was prepared."""
         ...
+
+
+_TAKEN = "the format keeps this name for itself"
+_NO_TEXT = "the name is not text"
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name can be written as UTF-8, which a lone surrogate cannot."""
+    return not any(0xD800 <= ord(letter) <= 0xDFFF for letter in name)
 
 
 # safetensors ------------------------------------------------------------------------------------
 
 SHARD_BYTES = 5 * 10**9
+_INDEX = "model.safetensors.index.json"
 _CODES = {
     **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
@@ -68,8 +91,8 @@ _CODES = {
 }
 
 
-class _Place(NamedTuple):
-    """Where a leaf begins."""
+class _Location(NamedTuple):
+    """The file that holds an array, and the offset of its first byte."""
 
     file: str
     offset: int
@@ -78,8 +101,16 @@ class _Place(NamedTuple):
 class Safetensors:
     """``model.safetensors``, or shards of about 5 GB with ``model.safetensors.index.json``."""
 
-    def refused(self, entry: Entry) -> str | None:
-        return None if entry.dtype.name in _CODES else f"has no dtype {entry.dtype}"
+    def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
+        found = {}
+        for entry, name in zip(entries, names, strict=True):
+            if entry.dtype.name not in _CODES:
+                found[entry.path] = f"has no dtype {entry.dtype}"
+            elif name == "__metadata__":
+                found[entry.path] = _TAKEN
+            elif not _is_text(name):
+                found[entry.path] = _NO_TEXT
+        return found
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
         names = [entry.path.replace("/", ".") for entry in entries]
@@ -93,38 +124,48 @@ class Safetensors:
             where = {names[i]: file for file, leaves in files.items() for i in leaves}
             total = sum(entry.nbytes for entry in entries)
             index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+            (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
         return names
 
+    def described(self, folder: Path) -> dict[str, int]:
+        index = folder / _INDEX
+        found = {_INDEX: index.stat().st_size} if index.exists() else {}
+        for path in folder.glob("*.safetensors"):
+            with open(path, "rb") as file:
+                found[path.name] = 8 + int.from_bytes(file.read(8), "little")
+        return found
+
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
-        places: dict[int, _Place] = {}
+        locations: dict[int, _Location] = {}
         for file, leaves in _shards(entries, names).items():
             offset = len(_header(entries, names, leaves)[0])
             for i in leaves:
-                places[i] = _Place(file, offset)
+                locations[i] = _Location(file, offset)
                 offset += entries[i].nbytes
-        return _SafetensorsStore(folder, entries, places)
+        return _SafetensorsStore(folder, entries, locations)
 
 
 class _SafetensorsStore:
-    def __init__(self, folder: Path, entries: Sequence[Entry], places: dict[int, _Place]) -> None:
-        self._folder, self._entries, self._places = folder, entries, places
+    def __init__(
+        self, folder: Path, entries: Sequence[Entry], locations: dict[int, _Location]
+    ) -> None:
+        self._folder, self._entries, self._locations = folder, entries, locations
         self._dirty: set[str] = set()
 
     def write(self, piece: Piece, data: np.ndarray) -> None:
-        place, itemsize = self._places[piece.leaf], data.dtype.itemsize
-        with open(self._folder / place.file, "r+b", buffering=0) as file:
-            file.seek(place.offset + piece.start * itemsize)
+        location, itemsize = self._locations[piece.leaf], data.dtype.itemsize
+        with open(self._folder / location.file, "r+b", buffering=0) as file:
+            file.seek(location.offset + piece.start * itemsize)
             rest = memoryview(data.view(np.uint8))  # pyright: ignore[reportArgumentType]
             while rest:
                 rest = rest[file.write(rest) :]
-        self._dirty.add(place.file)
+        self._dirty.add(location.file)
 
     def read(self, piece: Piece) -> np.ndarray:
-        place, dtype = self._places[piece.leaf], self._entries[piece.leaf].dtype
-        offset = place.offset + piece.start * dtype.itemsize
+        location, dtype = self._locations[piece.leaf], self._entries[piece.leaf].dtype
+        offset = location.offset + piece.start * dtype.itemsize
         raw = np.fromfile(
-            self._folder / place.file, np.uint8, piece.length * dtype.itemsize, "", offset
+            self._folder / location.file, np.uint8, piece.length * dtype.itemsize, "", offset
         )
         return raw.view(dtype)
 
@@ -136,7 +177,10 @@ class _SafetensorsStore:
 
 
 def _shards(entries: Sequence[Entry], names: Sequence[str]) -> dict[str, list[int]]:
-    """The leaves of each file, in the order they lie there: wide dtypes first, then by name."""
+    """The arrays of each file, in the order in which they are stored.
+
+    Wide dtypes come first, then names in their order, as the safetensors library writes them.
+    """
     groups: list[list[int]] = [[]]
     size = 0
     for i, entry in enumerate(entries):
@@ -158,7 +202,7 @@ def _shards(entries: Sequence[Entry], names: Sequence[str]) -> dict[str, list[in
 def _header(
     entries: Sequence[Entry], names: Sequence[str], leaves: Sequence[int]
 ) -> tuple[bytes, int]:
-    """The head of a file, and how many bytes follow it."""
+    """The header of a file, and the number of bytes that follow it."""
     described: dict[str, Any] = {"__metadata__": {"format": "flax"}}
     offset = 0
     for i in leaves:
@@ -175,33 +219,76 @@ def _header(
 # orbax ------------------------------------------------------------------------------------------
 
 
+# Files of orbax's own. The first notes the time, so that its bytes differ between two saves of one
+# plan; the second notes the folder in which orbax wrote it, and no reader asks for it.
+_ORBAX_TIME, _ORBAX_PLACE = "_CHECKPOINT_METADATA", "commit_success.txt"
+_ORBAX_FILES = (_ORBAX_TIME, _ORBAX_PLACE, "_METADATA", "_sharding", "array_metadatas")
+_LONGEST = 255  # bytes of a file name
+
+
 class Orbax:
-    """A checkpoint that orbax describes and tensorstore fills, one zarr array a leaf."""
+    """A checkpoint whose description orbax writes, and whose zarr arrays tensorstore fills."""
 
-    def refused(self, entry: Entry) -> str | None:
-        import tensorstore
-
-        try:
-            tensorstore.dtype(entry.dtype.name)
-        except ValueError:
-            return f"has no dtype {entry.dtype}"
-        return None
+    def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
+        found = {}
+        for entry, name in zip(entries, names, strict=True):
+            reason = _unknown_dtype(entry.dtype) or _unfit_as_folder(name)
+            if within := next((n for n in names if name.startswith(f"{n}/")), None):
+                reason = f"the name is a path inside the folder of {within}"
+            if reason:
+                found[entry.path] = reason
+        return found
 
     def prepare(self, folder: Path, entries: Sequence[Entry], tree: Tree) -> list[str]:
         names = _describe(folder, tree)
         found = [names[i] for i in range(len(entries))]
+        if bad := [name for name in found if _unfit_as_folder(name)]:
+            raise ValueError(f"orbax would name arrays {', '.join(map(repr, bad))}")
         for name, entry in zip(found, entries, strict=True):
             _array(folder, name, entry, create=True)
         return found
+
+    def described(self, folder: Path) -> dict[str, int]:
+        return {
+            str(path.relative_to(folder)): 0 if path.name == _ORBAX_TIME else path.stat().st_size
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != _ORBAX_PLACE
+        }
 
     def store(self, folder: Path, entries: Sequence[Entry], names: Sequence[str]) -> Store:
         return _OrbaxStore(folder, entries, names)
 
 
-def _describe(folder: Path, tree: Tree) -> dict[int, str]:
-    """Have orbax describe the tree, without arrays; returns how it names each leaf.
+def _unknown_dtype(dtype: np.dtype) -> str | None:
+    import tensorstore
 
-    Leaves count as NumPy arrays, which a reader may place on any devices.
+    try:
+        tensorstore.dtype(dtype.name)
+    except ValueError:
+        return f"has no dtype {dtype}"
+    return None
+
+
+def _unfit_as_folder(name: str) -> str | None:
+    """Why an array of this name has no folder of its own inside the checkpoint; None if it has."""
+    parts = name.split("/")
+    if not _is_text(name):
+        return _NO_TEXT
+    if name.startswith("/") or {"", ".", ".."} & set(parts):
+        return "the name is a path that is empty, or leads out of the checkpoint"
+    if "\\" in name or "\0" in name:
+        return "the name holds a backslash or a null character"
+    if parts[0] in _ORBAX_FILES:
+        return _TAKEN
+    if max(len(part.encode()) for part in parts) > _LONGEST:
+        return f"the name is longer than {_LONGEST} bytes"
+    return None
+
+
+def _describe(folder: Path, tree: Tree) -> dict[int, str]:
+    """Has orbax save the tree without its arrays, and returns orbax's name for each of them.
+
+    They are described as NumPy arrays, which a reader may place on any devices.
     """
     import orbax.checkpoint as ocp
 
@@ -242,7 +329,7 @@ def _describe(folder: Path, tree: Tree) -> dict[int, str]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Orbax warns that it was given no arrays, which is the point."""
+    """Silences orbax's warning that it was given no arrays."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -275,7 +362,7 @@ class _OrbaxStore:
         self._folder, self._entries, self._names = folder, entries, names
 
     def _part(self, piece: Piece) -> Any:
-        """The box of the array that the piece fills."""
+        """The part of the zarr array that the piece fills."""
         entry = self._entries[piece.leaf]
         array = _array(self._folder, self._names[piece.leaf], entry, create=False)
         if piece.window is None:

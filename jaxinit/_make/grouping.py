@@ -1,8 +1,18 @@
-"""Grouping: which leaves are made by the same program.
+"""Groups the arrays of a tree by the program that makes them, so that each is compiled once.
 
-The same means structurally equal: equations, parameters and inner programs, and every captured
-constant equal in dtype, shape and bytes. A constant from which nothing is computed that could round
-otherwise may differ: it is lifted into an argument.
+    def init(key):
+        a, b, c = jax.random.split(key, 3)
+        q, k = 0.1 * normal(a, (8, 4)), 0.1 * normal(b, (8, 4))
+        return {"q": q, "k": k, "out": 0.2 * normal(c, (8, 4))}
+
+The programs of q and k have the same operations on the same shapes and differ only in the key they
+are given: one group, whose program takes the key as an argument. The program of out multiplies by
+another constant, so it is a second group.
+
+Programs are the same if their operations, the parameters of these and their inner programs are
+equal, and every captured constant is equal in dtype, shape and bytes. Constants may differ where no
+result depends on whether the compiler knows them: such a constant becomes an argument of the
+program, which is called lifting. The seeds that flax folds into its keys are lifted.
 """
 
 from __future__ import annotations
@@ -25,29 +35,44 @@ from .._random.stream import is_typed_key
 
 
 class Signature(NamedTuple):
-    """What a leaf's program is, and what it is given."""
+    """The program of one array, and the values that it is called with.
+
+    Attributes:
+      key: equal for equal programs.
+      slots: the inputs, keys and integers that the program is given, in the order it meets them.
+      lifted: the constants that may differ between arrays, in the same order.
+      size: the number of operations.
+    """
 
     key: int
-    slots: tuple[Value, ...]  # inputs and cut values, in the program's order
-    lifted: tuple[Value, ...]  # constants that may differ, likewise
-    size: int  # operations
+    slots: tuple[Value, ...]
+    lifted: tuple[Value, ...]
+    size: int
 
 
 class Group(NamedTuple):
-    """One program and the leaves that it makes."""
+    """One program and the arrays that it makes.
+
+    Attributes:
+      template: the signature of the first of them, whose program is compiled.
+      output: the output of that program.
+      leaves: the arrays, as positions in the tree.
+      arguments: the signature of each.
+      lifted: which of the liftable constants are arguments, as positions in ``Signature.lifted``.
+    """
 
     template: Signature
     output: Value
     leaves: tuple[int, ...]
-    arguments: tuple[Signature, ...]  # of each leaf
-    lifted: tuple[int, ...]  # which of the constants are arguments
+    arguments: tuple[Signature, ...]
+    lifted: tuple[int, ...]
 
 
 @dataclass(eq=False)
 class Keys:
-    """Keys of programs and their parts: equal exactly where the parts are.
+    """Numbers for programs and their parts, such that equal parts have equal numbers.
 
-    A key is a small number that stands for a nested tuple, so that comparing is one lookup.
+    A number stands for a nested tuple that describes the part, so comparing two is cheap.
     """
 
     builder: Builder
@@ -62,7 +87,10 @@ class Keys:
         return self._numbers.setdefault(parts, len(self._numbers))
 
     def _once(self, kind: str, thing: Any, key: Callable[[Any], Any]) -> int:
-        """The number of ``key(thing)``, computed once for the object and kept with it."""
+        """The number of ``key(thing)``, computed once for each object.
+
+        The object is kept, so that its id is not given to another.
+        """
         found = self._of_object.get((kind, id(thing)))
         if found is None:
             found = thing, self._intern((kind, key(thing)))
@@ -74,8 +102,9 @@ class Keys:
     ) -> Signature:
         """The signature of the program that makes ``outputs`` from ``known``.
 
-        In a leaf's program (``cut``) inputs are numbered as they are met, so that it is the same
-        whichever of the function's arguments it reads; elsewhere they are in order.
+        In the program of an array (``cut``) inputs are numbered as they are met, so that it does
+        not matter which of the function's arguments it reads. In an inner program they are numbered
+        in their own order.
         """
         ops = order(outputs, frozenset(known))
         may_lift = _lifting(ops) if cut else {}
@@ -123,7 +152,10 @@ class Keys:
         return self._program(program.outputs, program.inputs).key
 
     def _static(self, x: Any) -> Any:
-        """A hashable that is equal for equal parameters; what cannot be compared equals itself."""
+        """A hashable description of a parameter, equal for equal parameters.
+
+        A parameter that cannot be compared is equal to itself only.
+        """
         kind = type(x)
         if isinstance(x, float | complex):
             return kind, np.asarray(x).tobytes(), getattr(x, "dtype", None)
@@ -143,7 +175,7 @@ class Keys:
         return kind, self._equal(x)
 
     def _equal(self, x: Any) -> Any:
-        """The object itself where it hashes, its identity where it does not."""
+        """The object itself if it can be hashed, else its identity."""
         try:
             hash(x)
         except TypeError:
@@ -153,7 +185,7 @@ class Keys:
 
 
 def content(array: Any) -> tuple[Any, ...]:
-    """An array's dtype, shape and bytes, these as a digest."""
+    """An array's dtype, shape and a digest of its bytes; for random keys, their kind too."""
     kind = ""
     if isinstance(array, jax.Array) and is_typed_key(array):
         kind, array = str(jax.random.key_impl(array)), jax.random.key_data(array)
@@ -163,14 +195,14 @@ def content(array: Any) -> tuple[Any, ...]:
 
 
 def _lifting(ops: Sequence[Op]) -> dict[Op, bool]:
-    """For each operation, whether a constant given to it may become an argument.
+    """For each operation, whether a constant that it reads may become an argument (be lifted).
 
-    A compiler that knows a constant folds it into the arithmetic that follows (x * c * d becomes
-    x * (c * d)), and rounds otherwise. So it may where all that follows moves numbers or computes
-    with integers, up to random bits, which no compiler foresees.
+    A compiler that knows a constant may fold it into the arithmetic that follows: x * c * d becomes
+    x * (c * d), which rounds differently. So a constant may be lifted only if what follows moves
+    numbers or computes with integers, as far as the next random bits, which no compiler knows.
     """
     fine: dict[Op, bool] = {}
-    spoilt: set[Op] = set()  # something that follows computes with floats
+    spoilt: set[Op] = set()  # operations whose results are used in floating-point arithmetic
     for op in reversed(ops):
         bits = op.primitive in (internals.RANDOM_BITS, internals.THREEFRY)
         moves = op.primitive.name in primitives.MOVES or internals.is_kernel(op.primitive)
@@ -182,7 +214,7 @@ def _lifting(ops: Sequence[Op]) -> dict[Op, bool]:
 
 
 def group(outputs: Sequence[Value], builder: Builder) -> list[Group]:
-    """The leaves, by program, in order of first appearance."""
+    """The groups of these outputs, in the order in which their programs first appear."""
     keys = Keys(builder)
     members: dict[int, list[tuple[int, Signature]]] = {}
     for i, output in enumerate(outputs):
@@ -196,7 +228,7 @@ def _group(outputs: Sequence[Value], found: list[tuple[int, Signature]], keys: K
     first: Signature = signatures[0]
 
     def varies(n: int) -> bool:
-        """An array is handed over rather than written into the program; a number if it differs."""
+        """Whether a liftable constant becomes an argument: arrays do, and numbers that differ."""
         wanted = keys._const(first.lifted[n].const)
         return first.lifted[n].aval.ndim > 0 or any(
             keys._const(other.lifted[n].const) != wanted for other in signatures

@@ -1,8 +1,15 @@
-"""Windows: a part of a leaf, made without the rest of it.
+"""Computes a range of an array's elements without the rest, with the bits that the whole has.
 
-A window is a range of an array's row-major flat indices. An elementwise operation makes its window
-from the same window of its inputs, and random bits know their own index, so a leaf larger than
-memory is made part by part, each by the same program, with the bits it has as a whole.
+    kernel = 0.1 * jax.random.normal(key, (1000, 200))  # elements 3000 to 3999 are wanted
+
+    mul                  elementwise: needs elements 3000 to 3999 of its array argument
+    0.1                  one number: needed whole
+    erf_inv, max, add    elementwise: likewise
+    random_bits          bit word i is a function of key and i: computed for i = 3000 to 3999
+
+Such a range of flat, row-major indices is a *window*. An operation that has no rule for windows is
+computed whole, so an array larger than memory can be made in parts if what must be whole is small.
+All windows of one length run the same compiled program, which takes the first index.
 """
 
 from __future__ import annotations
@@ -21,35 +28,31 @@ from jax.extend.core import ClosedJaxpr
 
 from .._program import jax_internals as internals
 from .._program import primitives
-from .._program.ir import (
-    Builder,
-    Op,
-    Program,
-    Value,
-    draws_threefry,
-    evaluate,
-    fused_bits,
-    order,
-    random_words,
-)
+from .._program.ir import Builder, Op, Program, Value, evaluate, order
+from .._program.threefry import draws_threefry, fused_bits, random_words
 from .._random.draw import jaxinit_draw
 from .._random.stream import Pair
 
 
-class Place(NamedTuple):
-    """Where a window is made: on which platform, and whether within one of jaxinit's own draws."""
+class Setting(NamedTuple):
+    """What decides which operations have windows.
+
+    Attributes:
+      platform: the platform that the program is compiled for.
+      drawing: whether the operation is inside one of jaxinit's own draws.
+    """
 
     platform: str
     drawing: bool = False
 
 
 class Window(NamedTuple):
-    """``length`` elements of an array of ``size``, from a flat index."""
+    """A range of flat indices: ``length`` elements, from ``start``, of an array of ``size``."""
 
     start: Any
     length: int
     size: int
-    place: Place
+    setting: Setting
 
     @property
     def index(self) -> jax.Array:
@@ -58,32 +61,38 @@ class Window(NamedTuple):
         return start + lax.iota(start.dtype, self.length)
 
     def number(self, value: Any) -> Any:
-        """A number as wide as the indices: 64 bits only where the array needs it."""
+        """The value in the dtype of the indices: 64 bits wide only if the array needs it."""
         dtype = np.uint64 if self.size >= 2**32 else np.uint32
         return dtype(value) if isinstance(value, int) else lax.convert_element_type(value, dtype)
 
 
 class _Needs(NamedTuple):
-    """What a window is made of: values of which it needs the window, and values it needs whole."""
+    """What a window of an output needs.
+
+    Attributes:
+      windows: values of which it needs the same window.
+      whole: values that it needs whole.
+    """
 
     windows: dict[Value, None]
     whole: dict[Value, None]
 
 
-def unit(output: Value, limit: int, place: Place, known: Container[Value] = ()) -> int | None:
-    """The size of the blocks within which a window of the leaf must lie; None where none may.
+def unit(output: Value, limit: int, setting: Setting, known: Container[Value] = ()) -> int | None:
+    """The size of the blocks that windows of an output must not cross; None if it has no windows.
 
-    ``limit`` is the most bytes of a value on the way that may be made whole.
+    An array that a loop stacks has one block for each step; most arrays are a single block.
+    ``limit`` is the most bytes that a value which must be computed whole may have.
     """
-    needs = _needs(output, known, place)
+    needs = _needs(output, known, setting)
     for value in needs.whole:
         if value.op is not None and value.aval.size * value.aval.dtype.itemsize > limit:
             return None
     found = output.aval.size
     for value in needs.windows:
-        bodies, inner_place = _bodies(value, place) if value not in known else ((), place)
+        bodies, inner_setting = _bodies(value, setting) if value not in known else ((), setting)
         for body in bodies:
-            inner = unit(body.outputs[0], limit, inner_place, body.inputs)
+            inner = unit(body.outputs[0], limit, inner_setting, body.inputs)
             if inner is None:
                 return None
             found = math.gcd(found, inner)
@@ -91,22 +100,23 @@ def unit(output: Value, limit: int, place: Place, known: Container[Value] = ()) 
 
 
 def make(
-    output: Value, env: Mapping[Value, Any], start: Pair, length: int, place: Place
+    output: Value, env: Mapping[Value, Any], start: Pair, length: int, setting: Setting
 ) -> jax.Array:
-    """``length`` elements of ``output`` from a flat index (high, low), given the values in ``env``.
+    """Computes ``length`` elements of ``output``, as a flat array, given the values in ``env``.
 
-    They come as one axis, and lie within one block of ``unit`` elements.
+    ``start`` is the first flat index as two words (high, low). The elements must lie within one of
+    the blocks that ``unit`` says.
     """
     size = output.aval.size
     with jax.enable_x64(True) if size >= 2**32 else nullcontext():
-        window = Window(jnp.uint32(0), length, size, place)
+        window = Window(start=jnp.uint32(0), length=length, size=size, setting=setting)
         high, low = (window.number(half) for half in start)
         first = low if size < 2**32 else (high << window.number(32)) | low
         return _make(output, env, window._replace(start=first))
 
 
 def _make(output: Value, env: Mapping[Value, Any], window: Window) -> jax.Array:
-    needs = _needs(output, env, window.place)
+    needs = _needs(output, env, window.setting)
     wholes = tuple(needs.whole)
     whole = dict(zip(wholes, evaluate(wholes, env, fused_bits), strict=True))
     made: dict[Value, jax.Array] = {}
@@ -120,7 +130,8 @@ def _make(output: Value, env: Mapping[Value, Any], window: Window) -> jax.Array:
     return made[output] if output in made else _take(whole[output], window)
 
 
-def _needs(output: Value, known: Container[Value], place: Place) -> _Needs:
+def _needs(output: Value, known: Container[Value], setting: Setting) -> _Needs:
+    """What a window of ``output`` needs, followed back to what is known or must be whole."""
     needs = _Needs({}, {})
     stack = [output]
     while stack:
@@ -129,7 +140,7 @@ def _needs(output: Value, known: Container[Value], place: Place) -> _Needs:
             continue
         if value in known or value.op is None:
             needs.windows[value] = None
-        elif not _has_rule(value, place):
+        elif not _has_rule(value, setting):
             needs.whole[value] = None
         else:
             needs.windows[value] = None
@@ -141,22 +152,23 @@ def _needs(output: Value, known: Container[Value], place: Place) -> _Needs:
     return needs
 
 
-def _has_rule(value: Value, place: Place) -> bool:
-    """Whether a window can be made of the operation's result, with the bits of the whole.
+def _has_rule(value: Value, setting: Setting) -> bool:
+    """Whether a window of the value can be computed with the bits that it has in the whole.
 
-    A draw is made so that they never differ. Elsewhere a compiler that sees whole arrays rounds
-    otherwise: where it knows an array, where rows are repeated, where indices are computed with,
-    and where a loop, of which a window has one step, keeps what follows apart.
+    jaxinit's own draws are written so that it can. Elsewhere a compiler that sees the whole array
+    may round differently, and there is no rule: in arithmetic on an array that it knows, on rows
+    that are repeated or on indices (iota), and in arithmetic on the result of a loop, which it
+    compiles apart from the loop while a window contains one step of the loop itself.
     """
     op = value.op
     assert op is not None
     if op.primitive is internals.RANDOM_BITS:
         return draws_threefry(op)
     if op.primitive.name == "iota":
-        return place.drawing
+        return setting.drawing
     if not _is_elementwise(op):
-        return bool(_bodies(value, place)[0])
-    if place.drawing:
+        return bool(_bodies(value, setting)[0])
+    if setting.drawing:
         return True
     arrays = [v for v in op.inputs if v.aval.size > 1]
     if any(v.aval.size < value.aval.size for v in arrays):
@@ -166,14 +178,14 @@ def _has_rule(value: Value, place: Place) -> bool:
 
 
 def _is_apart(value: Value) -> bool:
-    """Whether the value is an array that is known, or comes from a loop, but for its shape."""
+    """Whether the value is, up to reshaping, a known array, an input or the result of a scan."""
     while value.op is not None and value.op.primitive.name in primitives.KEEPS_ORDER:
         value = value.op.inputs[0]
     return value.op is None or internals.is_scan(value.op.primitive)
 
 
 def _is_elementwise(op: Op) -> bool:
-    """Whether each element is made of those at the same place, after broadcasting."""
+    """Whether each element depends on the elements of the inputs, broadcast, at its own index."""
     if op.primitive.name == "reshape":
         return internals.keeps_order(op.params)
     if op.primitive.name == "bitcast_convert_type":
@@ -181,20 +193,24 @@ def _is_elementwise(op: Op) -> bool:
     return op.primitive.name in primitives.SAME_BITS_IN_PARTS or op.primitive is internals.THREEFRY
 
 
-def _bodies(value: Value, place: Place) -> tuple[tuple[Program, ...], Place]:
-    """What makes the value within a draw, a branch, or a loop's separate steps; and where."""
+def _bodies(value: Value, setting: Setting) -> tuple[tuple[Program, ...], Setting]:
+    """The inner programs in which windows of the value are computed, and the setting there.
+
+    They are the body of a draw, of the branches of a cond, or of a scan that carries nothing. There
+    are none for other operations.
+    """
     op = value.op
     if op is None:
-        return (), place
+        return (), setting
     if op.part is None:
         if draw := internals.named_kernel(op.primitive, op.params, jaxinit_draw.__name__):
-            return (_program(draw, place.platform),), place._replace(drawing=True)
-        branch = internals.branch_for(op.primitive, op.params, place.platform)
-        return (() if branch is None else (_program(branch),)), place
+            return (_program(draw, setting.platform),), setting._replace(drawing=True)
+        branch = internals.branch_for(op.primitive, op.params, setting.platform)
+        return (() if branch is None else (_program(branch),)), setting
     part, i = op.part, op.outputs.index(value)
     if part.control.tests is not None or any(k in part.control.carried for k in part.kept_outputs):
-        return (), place
-    return tuple(Program(body.inputs, (body.outputs[i],)) for body in part.bodies), place
+        return (), setting
+    return tuple(Program(body.inputs, (body.outputs[i],)) for body in part.bodies), setting
 
 
 @lru_cache(maxsize=256)
@@ -205,12 +221,12 @@ def _program(jaxpr: ClosedJaxpr, platform: str | None = None) -> Program:
 def _apply(
     value: Value, made: Mapping[Value, Any], whole: Mapping[Value, Any], window: Window
 ) -> jax.Array:
-    """The window of one operation's result."""
+    """Computes the window of one operation's result."""
     op, shape = value.op, value.aval.shape
     assert op is not None
-    bodies, place = _bodies(value, window.place)
+    bodies, setting = _bodies(value, window.setting)
     if bodies:
-        return _inside(op, bodies, [whole[v] for v in op.inputs], window._replace(place=place))
+        return _inside(op, bodies, [whole[v] for v in op.inputs], window._replace(setting=setting))
     if op.primitive is internals.RANDOM_BITS:
         return random_words(op, whole[op.inputs[0]], window.index)
     if op.primitive.name == "iota":
@@ -230,14 +246,15 @@ def _apply(
 
 
 def _inside(op: Op, bodies: Sequence[Program], args: list[Any], window: Window) -> jax.Array:
-    """The window within a draw, a branch, or the step of the loop that it lies in."""
+    """Computes the window inside a draw, a branch, or the one step of a scan that holds it."""
 
     def at(body: Program, given: Sequence[Any], window: Window) -> jax.Array:
         return _make(body.outputs[0], dict(zip(body.inputs, given, strict=True)), window)
 
     (body, *_), part = bodies, op.part
     if part is None:
-        return at(body, args[len(args) - len(body.inputs) :], window)  # a choice comes first
+        # A choice by platform has the index of its branch as a first argument.
+        return at(body, args[len(args) - len(body.inputs) :], window)
     if not internals.is_scan(op.primitive):
         index, *given = args
         branches: list[Callable[..., jax.Array]] = [
@@ -251,34 +268,39 @@ def _inside(op: Op, bodies: Sequence[Program], args: list[Any], window: Window) 
         lax.dynamic_index_in_dim(x, step, keepdims=False) if position >= scanned else x
         for position, x in zip(part.kept_inputs, args, strict=True)
     ]
-    start = window.number(window.start) - step * size
-    return at(body, given, Window(start, window.length, body.outputs[0].aval.size, window.place))
+    within = window._replace(
+        start=window.number(window.start) - step * size, size=body.outputs[0].aval.size
+    )
+    return at(body, given, within)
 
 
 def _broadcast_shape(op: Op, operand: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The operand's shape, with axes of size 1 where it is repeated to give ``shape``."""
+    """The operand's shape, with an axis of size 1 wherever it is repeated to give ``shape``."""
     sizes = operand.aval.shape
     if op.primitive.name != "broadcast_in_dim":
         return (1,) * (len(shape) - len(sizes)) + tuple(sizes)
     (kept,) = internals.geometry(op.primitive, op.params)
-    places = dict(zip(kept, sizes, strict=True))
-    return tuple(places.get(axis, 1) for axis in range(len(shape)))
+    size_of = dict(zip(kept, sizes, strict=True))
+    return tuple(size_of.get(axis, 1) for axis in range(len(shape)))
 
 
 def _spread(x: Any, sizes: tuple[int, ...], shape: tuple[int, ...], window: Window) -> jax.Array:
-    """The window of ``x``, seen as of ``sizes``, broadcast to ``shape``; one number as it is."""
+    """The window of ``x``, which has the shape ``sizes``, once it is broadcast to ``shape``.
+
+    A single number is returned as it is.
+    """
     flat = jnp.reshape(x, -1)
     if flat.shape[0] == 1:
         return flat[0]
-    place, stride, rest = window.number(0), 1, window.index
+    index, stride, rest = window.number(0), 1, window.index
     for size, full in zip(reversed(sizes), reversed(shape), strict=True):
         along, rest = rest % window.number(full), rest // window.number(full)
         if size > 1:
-            place = place + along * window.number(stride)
+            index = index + along * window.number(stride)
             stride *= size
-    return flat[place]
+    return flat[index]
 
 
 def _take(x: Any, window: Window) -> jax.Array:
-    """The window of an array that is there."""
+    """The window of an array that has been computed or given."""
     return lax.dynamic_slice_in_dim(jnp.reshape(x, -1), window.start, window.length)

@@ -1,7 +1,7 @@
-"""The tree: plan what an init function makes, then make it leaf by leaf.
+"""Plans what an init function makes, then makes it array by array, on one device or a mesh.
 
-One program serves all leaves that are made alike, so that compiling does not grow with the depth
-of a model. Nothing is asked of the model: any init function will do, with any initializers.
+Arrays that are made in the same way share one compiled program, so compile time does not grow with
+the depth of a model. The model need not know: any init function works, with any initializers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
@@ -28,10 +28,13 @@ OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (p
 class Plan:
     """What an init function makes, and by which programs. ``print`` it for a table.
 
+    ``plan`` returns it.
+
     Attributes:
-      leaves: the arrays of the tree, in order: path, shape, dtype, nbytes, group.
-      executables: the programs that make them, one for each group.
-      whole: why the function runs as one program, where it must; else None.
+      leaves: the arrays of the tree, in order; each has path, shape, dtype, nbytes and group.
+      executables: the programs that make them; ``leaf.group`` is a position among them.
+      whole: why the function must run as one program; None if it need not.
+      nbytes: the bytes of all arrays.
     """
 
     _recording: Recording
@@ -43,18 +46,24 @@ class Plan:
 
     @property
     def executables(self) -> tuple[Executable, ...]:
-        """The programs that make the leaves; ``leaf.group`` is an index into them."""
+        """The programs that make the arrays; ``leaf.group`` is a position among them."""
         return self._recording.executables
 
     @property
     def whole(self) -> str | None:
-        """Why the function runs as one program, where it must; else None."""
+        """Why the function must run as one program; None if it need not."""
         return self._recording.whole
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all leaves."""
+        """The bytes of all arrays."""
         return self._recording.nbytes
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "Plan: cannot be pickled, because it holds a traced computation; pickle the init "
+            "function and its arguments and call plan again, or call Plan.save."
+        )
 
     def __repr__(self) -> str:
         return (
@@ -77,10 +86,21 @@ class Plan:
         return "\n".join([*_text.table(rows), total, *whole])
 
     def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
-        """Bytes of the leaves on each device, as ``shardings`` places them.
+        """The bytes that each device would hold.
 
-        Takes what ``materialize`` takes. The devices of an abstract mesh, which a laptop can plan
-        for without having them, are numbered from 0.
+        Args:
+          shardings: what ``materialize`` takes as ``out_shardings``. The mesh may be an
+            ``AbstractMesh``, so a laptop can plan for devices that it does not have.
+
+        Returns:
+          Device -> bytes. The devices of an abstract mesh are numbered from 0.
+
+        Raises:
+          ValueError, TypeError: as ``materialize`` does for ``out_shardings``.
+
+        >>> import jax
+        >>> plan(lambda: jax.numpy.zeros((8, 4))).memory().values()
+        dict_values([128])
         """
         total: dict[Any, int] = {}
         resolved = self._shardings("Plan.memory", shardings)
@@ -94,11 +114,31 @@ class Plan:
         return total
 
     def materialize(self, out_shardings: OutShardings = None, progress: bool = False) -> Tree:
-        """The tree, its leaves made one after another, each straight into its sharding.
+        """Makes the tree, one array after another, each directly in its sharding.
 
-        Bit-identical to ``jax.jit(init_fn)(*args)``. ``out_shardings`` is a tree of shardings, a
-        prefix of one, one sharding, or a function of (path, shape); ``progress`` shows a bar.
-        Raises ValueError where a leaf depends on an argument that was given as a ShapeDtypeStruct.
+        The values are those of ``jax.jit(init_fn)(*args)``, bit for bit, on the same device with
+        the same versions. Where two arrays depend on one sum of floats, as all state does that a
+        forward pass computes, the function runs whole so that this holds (see ``whole``). A sum
+        that a single array depends on is compiled with that array alone, and its last bit may
+        differ.
+
+        Args:
+          out_shardings: a tree of shardings (or PartitionSpecs under ``jax.set_mesh``), a prefix of
+            one, one sharding for all, or a function of (path, shape) that returns one.
+          progress: whether to show a progress bar.
+
+        Returns:
+          The tree that the init function returns.
+
+        Raises:
+          ValueError: an array depends on an argument that was given as a ShapeDtypeStruct, or a
+            sharding does not fit its array.
+          TypeError: ``out_shardings`` holds something that is not a sharding.
+
+        >>> import jax
+        >>> planned = plan(lambda key: jax.random.normal(key, (8, 4)), jax.random.key(0))
+        >>> planned.materialize().shape
+        (8, 4)
         """
         return self._materialize("Plan.materialize", out_shardings, progress)
 
@@ -119,25 +159,31 @@ class Plan:
     def save(
         self, path: str | os.PathLike[str], format: str = "orbax", progress: bool = False
     ) -> None:
-        """Make the tree and write it as a checkpoint, without ever holding it.
+        """Makes the tree and writes it as a checkpoint, without ever holding all of it.
 
-        Leaf by leaf, leaves over 128 MiB part by part, under 512 MB at a time. A save that was cut
-        off goes on where it was when it is called again, and gives the same bytes; where it is
-        complete already, nothing is done. Under ``jax.distributed`` each process makes and writes
-        its own share, with no exchange of values.
+        It is made array by array, and an array over 128 MiB in pieces, with less than 512 MB in
+        memory at a time. If a save is interrupted, the same call resumes it and gives the same
+        bytes. It first compares what is on disk with checksums, and makes pieces that were damaged
+        again, with a warning. If the checkpoint is complete already, it is compared in the same way
+        and nothing is written. Under ``jax.distributed`` each process makes and writes its own
+        share, without exchanging values; if one fails, the others stop too.
 
         Args:
-          path: the folder to make. Until it is complete it grows in ``path`` + ".partial".
-          format: "orbax", read by orbax's own readers; or "safetensors", ``model.safetensors`` or
-            shards of 5 GB with an index, names joined by dots. Random keys are stored as their
-            data. ``jaxinit.json`` in the folder says what the checkpoint is.
-          progress: show a bar.
+          path: the folder to make, on a mounted filesystem. Until it is complete, the checkpoint
+            grows in ``path`` + ".partial".
+          format: "orbax", read by orbax's own readers; or "safetensors", which writes
+            ``model.safetensors``, or shards of 5 GB with an index, under names joined by dots.
+            Random keys are stored as their data. ``jaxinit.json`` in the folder describes the
+            checkpoint.
+          progress: whether to show a progress bar.
 
         Raises:
-          ValueError: an unknown format, a dtype that it cannot hold, leaves of the same name, an
-            interrupted save of another plan; arguments without values.
+          ValueError: the format is unknown or cannot hold a dtype or a name, several arrays have
+            the same name, the interrupted save at ``path`` is of another plan, the complete
+            checkpoint there is damaged, ``path`` is a URL, or an argument has no values.
           FileExistsError: something else is at ``path``; it is left as it is.
-          OSError: no room on the disk, or it cannot be written; what is there is kept.
+          OSError: the disk has no room or cannot be written; what is there is kept.
+          RuntimeError: another process failed.
 
         >>> import jax, tempfile
         >>> from safetensors.numpy import load_file
@@ -151,7 +197,7 @@ class Plan:
         save(self._recording, path, format, progress)
 
     def _shardings(self, call: str, given: OutShardings) -> list[Any]:
-        """The sharding of each leaf."""
+        """The sharding of each array."""
         if callable(given):
             found = [given(leaf.path, leaf.shape) for leaf in self.leaves]
         else:
@@ -176,13 +222,29 @@ class Plan:
         return list(skeleton.select(flat))
 
 
-def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
-    """A plan of ``init_fn(*args, **kwargs)``; traces it, and allocates nothing.
+class _Model(Protocol):
+    """A model with an ``init`` function, of flax.linen or Haiku for example."""
 
-    Arguments are arrays or ShapeDtypeStructs; everything else (bool, int, str, None, a function)
-    is static. What the function returns may hold non-arrays, which are carried aside.
+    @property
+    def init(self) -> Callable[..., Tree]: ...
 
-    Raises TypeError where ``init_fn`` is no function.
+
+def plan(init_fn: Callable[..., Tree] | _Model, *args: Any, **kwargs: Any) -> Plan:
+    """Plans ``init_fn(*args, **kwargs)``: traces it, without allocating any array.
+
+    Args:
+      init_fn: any function that returns a tree of arrays, such as ``model.init``; or a model that
+        has one (a module of flax.linen, a transformed function of Haiku). The tree may also hold
+        other things (functions, strings, Python numbers), which come back as they are.
+      *args: its arguments. Arrays and ShapeDtypeStructs are traced; everything else (bool, int,
+        str, None, a function) is static.
+      **kwargs: its keyword arguments, likewise.
+
+    Returns:
+      A ``Plan``: print it, or call its ``materialize``, ``save`` or ``memory``.
+
+    Raises:
+      TypeError: ``init_fn`` is neither a function nor a model with one.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -199,19 +261,31 @@ def plan(init_fn: Callable[..., Tree], *args: Any, **kwargs: Any) -> Plan:
 
 
 def materialize(
-    init_fn: Callable[..., Tree],
+    init_fn: Callable[..., Tree] | _Model,
     *args: Any,
     out_shardings: OutShardings = None,
     progress: bool = False,
     **kwargs: Any,
 ) -> Tree:
-    """``init_fn(*args, **kwargs)``, bit-identical to ``jax.jit(init_fn)``, made leaf by leaf.
+    """Computes ``init_fn(*args, **kwargs)`` array by array, with the bits of ``jax.jit(init_fn)``.
 
-    Compiles one program per distinct leaf, not per leaf. ``out_shardings`` and ``progress`` are
-    those of ``Plan.materialize``; a plan to look at first comes from ``plan``.
+    One program is compiled for each distinct kind of array, not for each array. To look at the plan
+    first, call ``plan``; on what condition the bits are those of jit, see ``Plan.materialize``.
 
-    Raises TypeError where ``init_fn`` is no function, ValueError where an argument has no values
-    or a sharding does not fit.
+    Args:
+      init_fn: any function that returns a tree of arrays, such as ``model.init``, or the model.
+      *args: its arguments; see ``plan``.
+      out_shardings: where the arrays go; see ``Plan.materialize``.
+      progress: whether to show a progress bar.
+      **kwargs: its keyword arguments.
+
+    Returns:
+      The tree that ``init_fn`` returns.
+
+    Raises:
+      TypeError: ``init_fn`` is neither a function nor a model with one, or ``out_shardings`` holds
+        something that is not a sharding.
+      ValueError: an argument has no values, or a sharding does not fit its array.
 
     >>> import jax
     >>> init = jax.nn.initializers.he_normal()
@@ -223,12 +297,24 @@ def materialize(
 
 
 def _plan(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
-    if not callable(init_fn):
+    function = _init_function(init_fn)
+    if not callable(function):
         raise TypeError(
             f"{call}: expected an init function first, as model.init; got a "
             f"{type(init_fn).__name__}. Write {call}(model.init, key, x)."
         )
-    return Plan(record(init_fn, args, kwargs))
+    return Plan(record(function, args, kwargs))
+
+
+def _init_function(given: Any) -> Any:
+    """The ``init`` of a model; anything else as it is.
+
+    A module of flax.linen can be called too, but then it computes its outputs, so what has both
+    ``init`` and ``apply`` is a model. A class is not: calling it makes an object.
+    """
+    init = None if isinstance(given, type) else getattr(given, "init", None)
+    is_model = callable(init) and (callable(getattr(given, "apply", None)) or not callable(given))
+    return init if is_model else given
 
 
 def _is_sharding(x: Any) -> bool:
@@ -236,7 +322,7 @@ def _is_sharding(x: Any) -> bool:
 
 
 def _checked(call: str, leaf: Leaf, sharding: Any) -> Any:
-    """The sharding, once it is known to fit the leaf."""
+    """The sharding, after checking that it fits the array."""
     if isinstance(sharding, PartitionSpec):
         mesh = jax.sharding.get_mesh()
         if mesh.empty:
@@ -264,7 +350,7 @@ def _checked(call: str, leaf: Leaf, sharding: Any) -> Any:
 
 
 def _devices(sharding: Any) -> Iterable[Any]:
-    """The devices that hold a leaf."""
+    """The devices that hold an array of this sharding."""
     if sharding is None:
         return jax.devices()[:1]
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):

@@ -1,4 +1,4 @@
-"""Records what an init function computes, and which of its arrays the same program makes."""
+"""Records what an init function computes, and which of its arrays are made by the same program."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from jax.tree_util import keystr
 from .._program.ir import Builder, Program
 from .._program.trace import Trace, trace
 from .._program.trees import KeyPath, Skeleton
+from .forward import sharing
 from .grouping import Group, group
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One array of the tree: its path joined by "/", what it is, and the executable's index."""
+    """One array of a planned tree.
+
+    Attributes:
+      path: its path in the tree, joined by "/".
+      shape: its shape.
+      dtype: its dtype.
+      nbytes: its size in bytes.
+      group: the executable that makes it, as a position in ``Plan.executables``.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -27,7 +36,12 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Executable:
-    """One program: the indices of the leaves it makes, and how many operations it has."""
+    """One program of a plan.
+
+    Attributes:
+      leaves: the arrays that it makes, as positions in ``Plan.leaves``.
+      operations: the number of its operations.
+    """
 
     leaves: tuple[int, ...]
     operations: int
@@ -35,9 +49,15 @@ class Executable:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One call of an init function, traced: what it would make, and by which programs.
+    """One call of an init function, traced: the arrays that it makes, and by which programs.
 
-    ``whole`` says why the function runs as one program, where it must.
+    Attributes:
+      leaves: the arrays.
+      executables: the programs, as users see them.
+      whole: the reason why the function must run as one program; None if it need not.
+      trace: the jaxpr and what surrounds it.
+      program: the computation as a graph.
+      groups: the programs, as they are compiled; none if the function runs as one program.
     """
 
     leaves: tuple[Leaf, ...]
@@ -49,29 +69,28 @@ class Recording:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all leaves."""
+        """The bytes of all arrays."""
         return sum(leaf.nbytes for leaf in self.leaves)
 
     @property
     def skeleton(self) -> Skeleton:
-        """What surrounds the leaves."""
+        """The tree without its arrays."""
         return self.trace.results
 
     @property
     def argument_names(self) -> list[str]:
-        """The name of each argument that is an array: args[1], kwargs['x']."""
+        """The name of each argument that is an array, as args[1] or kwargs['x']."""
         return [_name(path) for path in self.trace.paths]
 
 
 def record(
     init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Recording:
-    """The recording of ``init_fn(*args, **kwargs)``; computes and allocates nothing."""
+    """Records ``init_fn(*args, **kwargs)``, without computing or allocating any array."""
     traced = trace(init_fn, args, kwargs)
     builder = Builder()
     program = builder.program(traced.jaxpr)
-    effects = builder.effects | set(traced.jaxpr.effects)
-    whole = f"has effects ({', '.join(sorted(map(str, effects)))})" if effects else None
+    whole = _reason_to_run_whole(builder, program, traced)
     groups = () if whole else tuple(group(program.outputs, builder))
     executables = tuple(Executable(g.leaves, g.template.size) for g in groups)
     if whole:
@@ -82,11 +101,35 @@ def record(
         _leaf(path, value.aval, owner[i])
         for i, (path, value) in enumerate(zip(traced.results.paths, program.outputs, strict=True))
     )
-    return Recording(leaves, executables, whole, traced, program, groups)
+    return Recording(
+        leaves=leaves,
+        executables=executables,
+        whole=whole,
+        trace=traced,
+        program=program,
+        groups=groups,
+    )
+
+
+def _reason_to_run_whole(builder: Builder, program: Program, traced: Trace) -> str | None:
+    """Why the function must run as one program; None if its arrays can be made one by one."""
+    effects = builder.effects | set(traced.jaxpr.effects)
+    if effects:
+        return f"has effects ({', '.join(sorted(map(str, effects)))})"
+    if dependent := sharing(program):
+        first = traced.results.paths[dependent[0]]
+        return f"{len(dependent)} arrays share sums, as a forward pass does; the first is {first}"
+    return None
 
 
 def _leaf(path: str, aval: Any, owner: int) -> Leaf:
-    return Leaf(path, tuple(aval.shape), aval.dtype, aval.size * aval.dtype.itemsize, owner)
+    return Leaf(
+        path=path,
+        shape=tuple(aval.shape),
+        dtype=aval.dtype,
+        nbytes=aval.size * aval.dtype.itemsize,
+        group=owner,
+    )
 
 
 def _name(path: KeyPath) -> str:

@@ -1,318 +1,301 @@
-"""Saving a plan: made and written piece by piece, resumed where it was cut off.
+"""Saves a plan as a checkpoint, piece by piece, and resumes a save that was interrupted.
 
-The checkpoint grows in ``NAME.partial`` beside its final place, with a manifest that says what it
-is, and lists of the pieces that are on disk. When all are, it is renamed.
+The checkpoint grows in the folder ``NAME.partial`` beside its final place. A manifest there
+describes it, and logs list the pieces that are on disk with their checksums. When all are, the
+folder is renamed. Nothing is removed but the logs and what an interrupted start left behind, both
+by names that the manifest or this file knows.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from .. import _text
-from . import chunks
-from .chunks import Entry, Piece
-from .compile import Maker
-from .formats import FORMATS, Format, Store
-from .grouping import content
+from .formats import FORMATS, Store
+from .job import CALL, Job, Source, attempt, exists, planned_job
+from .manifest import (
+    LOGS,
+    MANIFEST,
+    checksum,
+    damage,
+    damaged_files,
+    damaged_pieces,
+    file_checksums,
+    finished,
+    logs,
+    read,
+    verify,
+    where,
+)
+from .pieces import Piece
+from .processes import agreed, together
 from .recording import Recording
+
+__all__ = ["save", "verify"]
 
 T = TypeVar("T")
 
-_MANIFEST, _LOGS = "jaxinit.json", "jaxinit.done"
+# Inside the folder of the logs:
+_LOCK, _FAILED, _STAGING = "lock", "failed", "prepared"
 _BATCH_BYTES = 256 * 2**20  # written between two waits for the disk
-_CALL = "Plan.save"
-
-
-class _Job(NamedTuple):
-    """What is saved where."""
-
-    target: Path
-    folder: Path  # where it grows
-    kind: str
-    entries: list[Entry]
-    pieces: list[Piece]
-    fingerprint: str
-
-    @property
-    def format(self) -> Format:
-        return FORMATS[self.kind]
-
-    def nbytes(self, numbers: Collection[int]) -> int:
-        """Bytes of some of the pieces."""
-        chosen = (self.pieces[n] for n in numbers)
-        return sum(p.length * self.entries[p.leaf].dtype.itemsize for p in chosen)
-
-
-class _Source:
-    """What makes the pieces of a recording."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.maker = Maker(recording, _CALL)
-
-    @cached_property
-    def _whole(self) -> Sequence[jax.Array]:
-        """All leaves of a function that runs as one program."""
-        return self.maker.whole([None] * len(self.recording.leaves))
-
-    def make(self, piece: Piece) -> np.ndarray:
-        """The piece's elements, flat."""
-        if self.recording.whole:
-            return chunks.stored(self._whole[piece.leaf])
-        return chunks.make(self.maker, piece)
 
 
 def save(recording: Recording, path: str | os.PathLike[str], format: str, progress: bool) -> None:
-    """What ``Plan.save`` does."""
-    source = _Source(recording)
-    job = _job(source, Path(os.path.abspath(path)), format)
-    if job.target.exists() or job.target.is_symlink():
-        return _check_complete(job, source)
-    with _alone(job):
-        if jax.process_index() == 0:
-            _check_room(job)
-            _prepare(job, source)
-        _wait("prepared")
-        store = _store(job, job.folder)
-        finished = _finished(job.folder)
-        _check_same(job, source, store, finished)
-        todo = [n for n in range(len(job.pieces)) if n not in finished]
-        _wait("counted")
-        share = todo[jax.process_index() :: jax.process_count()]
-        _write(job, source, store, share, progress)
-        _wait("written")
-        if jax.process_index() == 0:
-            os.rename(job.folder, job.target)
-            shutil.rmtree(job.target / _LOGS)
-        _wait("finished")
+    """Saves a recording; see ``Plan.save``."""
+    source, job = together(CALL, planned_job, recording, path, format)
+    if agreed(CALL, exists, job.target):
+        return together(CALL, _check_complete, job, source)
+    with ExitStack() as held:
+        together(CALL, _begin, job, source, held)
+        store, todo = together(CALL, _marked, job, _remaining, job, source, progress)
+        together(CALL, _marked, job, _make_pieces, job, source, store, todo, progress)
+        together(CALL, _finish, job)
 
 
-def _job(source: _Source, path: Path, format: str) -> _Job:
-    """The work, once it is known to be possible."""
-    recording = source.recording
-    if format not in FORMATS:
-        names = " or ".join(map(repr, FORMATS))
-        raise ValueError(f"{_CALL}: format must be {names}; got {format!r}.")
-    if [leaf.path for leaf in recording.leaves] == [""]:
-        raise ValueError(f"{_CALL}: the plan is one array without a name; return a dict of it.")
-    entries = chunks.entries(recording)
-    refused = [f"{e.path} ({why})" for e in entries if (why := FORMATS[format].refused(e))]
-    if refused:
-        raise ValueError(
-            f"{_CALL}: {format} cannot hold {', '.join(refused)}; "
-            f"use another dtype or the other format."
-        )
-    names = [entry.path.replace("/", ".") for entry in entries]
-    taken = (_MANIFEST, f"{_MANIFEST}.new", _LOGS)
-    wrong = sorted({name for name in names if names.count(name) > 1 or name.startswith(taken)})
-    if wrong:
-        raise ValueError(
-            f"{_CALL}: these names stand for several leaves, or for jaxinit's own files: "
-            f"{', '.join(wrong)}; rename the leaves, with no dot or slash in a key."
-        )
-    pieces = [p for i, entry in enumerate(entries) for p in chunks.pieces(i, entry)]
-    folder = path.with_name(path.name + ".partial")
-    return _Job(path, folder, format, entries, pieces, _fingerprint(source, format, entries))
+# a checkpoint that is there already ---------------------------------------------------------------
 
 
-def _fingerprint(source: _Source, format: str, entries: Sequence[Entry]) -> str:
-    """What the checkpoint is of: leaves, arguments that they depend on, captured arrays."""
-    digest = hashlib.sha256(format.encode())
-    for entry in entries:
-        digest.update(repr((entry.path, entry.shape, entry.dtype.name, entry.box)).encode())
-    for name, array in source.maker.arguments.items():
-        digest.update(repr((name, content(array))).encode())
-    for group in source.recording.groups:
-        for signature in group.arguments:
-            for value in signature.lifted:
-                digest.update(repr(content(value.const)).encode())
-    return digest.hexdigest()
-
-
-def _check_complete(job: _Job, source: _Source) -> None:
-    """Raises unless the checkpoint that is there is the one this plan makes."""
+def _check_complete(job: Job, source: Source) -> None:
+    """Raises unless the checkpoint at the target is the one that this plan makes, undamaged."""
     try:
-        same = _read(job.target)["fingerprint"] == job.fingerprint
-        if same:
-            _check_same(job, source, _store(job, job.target), range(len(job.pieces)))
-    except (OSError, ValueError, KeyError):
-        same = False
-    if not same:
-        raise FileExistsError(
-            f"{_CALL}: {job.target} exists and is not what this plan makes; nothing was changed. "
-            f"Save to another path, or remove it."
+        found = read(CALL, job.target)
+    except (OSError, ValueError):
+        found = None
+    if found is None or found.checksums is None or found.fingerprint != job.planned.fingerprint:
+        raise _other(job)
+    damaged = damage(found, job.target, jax.process_index(), jax.process_count())
+    if damaged:
+        raise ValueError(
+            f"{CALL}: {job.target} is the checkpoint of this plan, but it was damaged or changed "
+            f"since: {'; '.join(damaged)}. Nothing was changed. Move it away and save again."
         )
+    if _differs(job, source, dict(enumerate(found.checksums))):
+        raise _other(job)
     if jax.process_index() == 0:
-        shutil.rmtree(job.target / _LOGS, ignore_errors=True)
+        _remove_logs(job.target)
+
+
+def _other(job: Job) -> FileExistsError:
+    return FileExistsError(
+        f"{CALL}: {job.target} exists and is not what this plan makes; nothing was changed. "
+        f"Save to another path, or remove it."
+    )
+
+
+def _differs(job: Job, source: Source, done: dict[int, str]) -> str | None:
+    """Makes one finished piece of every program again; the path of one that differs, if any."""
+    seen: set[int] = set()
+    for number in sorted(done):
+        piece = job.pieces[number]
+        if (program := source.program(piece)) in seen:
+            continue
+        seen.add(program)
+        if checksum(source.make(piece)) != done[number]:
+            return job.path(piece)
+    return None
+
+
+# the growing folder ------------------------------------------------------------------------------
+
+
+def _begin(job: Job, source: Source, held: ExitStack) -> None:
+    """Has process 0 lock the folder, for as long as ``held`` is open, and prepare it."""
+    if jax.process_index() == 0:
+        held.enter_context(_alone(job))
+        (job.folder / LOGS / _FAILED).unlink(missing_ok=True)
+        _check_room(job)
+        _prepare(job, source)
 
 
 @contextmanager
-def _alone(job: _Job) -> Iterator[None]:
-    """Process 0 holds the folder, so that no other save writes there."""
-    if jax.process_index() != 0:
-        yield
-        return
+def _alone(job: Job) -> Iterator[None]:
+    """Locks the folder, so that no other save writes there."""
     _check_free(job)
-    _attempt(job, lambda: (job.folder / _LOGS).mkdir(parents=True, exist_ok=True))
-    with open(job.folder / _LOGS / "lock", "w") as lock:
+    attempt(job, lambda: (job.folder / LOGS).mkdir(parents=True, exist_ok=True))
+    path = job.folder / LOGS / _LOCK
+    with attempt(job, open, path, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OSError(
-                f"{_CALL}: another process is saving to {job.target}; wait for it, or save to "
+                f"{CALL}: another process is saving to {job.target}; wait for it, or save to "
                 f"another path."
             ) from None
+        if exists(job.target) or not exists(path):  # it ended, and moved or removed the lock
+            _remove_logs(job.folder)
+            with suppress(OSError):
+                job.folder.rmdir()
+            raise OSError(
+                f"{CALL}: another process has just saved to {job.target}; save again, which "
+                f"compares it with this plan, or save to another path."
+            )
         yield
 
 
-def _check_free(job: _Job) -> None:
-    """Raises where the folder is somebody else's, or of another plan."""
-    if job.folder.exists() and not job.folder.is_dir():
-        held = True
-    else:
-        held = job.folder.exists() and {f.name for f in job.folder.iterdir()} - {_LOGS}
-    found = _manifest(job.folder)
-    if held and found is None and not (job.folder / _LOGS).exists():
+def _check_free(job: Job) -> None:
+    """Raises if the folder holds something else, or the checkpoint of another plan."""
+    if not exists(job.folder):
+        return
+    found = read(CALL, job.folder) if job.folder.is_dir() else None
+    if found is None and not _is_bare(job.folder):
         raise FileExistsError(
-            f"{_CALL}: {job.folder}, where the checkpoint would grow, exists and holds something "
+            f"{CALL}: {job.folder}, where the checkpoint would grow, exists and holds something "
             f"else; nothing was changed. Move it away, or save to another path."
         )
-    if found and found["fingerprint"] != job.fingerprint:
+    if found and found.fingerprint != job.planned.fingerprint:
         raise ValueError(
-            f"{_CALL}: {job.folder} is a checkpoint of another plan, seed or format that was cut "
-            f"off; nothing was changed. Finish it with that one, remove it, or save to another "
-            f"path."
+            f"{CALL}: {job.folder} is an interrupted checkpoint of another plan, seed or format; "
+            f"nothing was changed. Finish it with that plan, remove it, or save to another path."
         )
 
 
-def _prepare(job: _Job, source: _Source) -> None:
-    """The folder with all that is not weights, new or as it was left: the manifest comes last."""
-    if _manifest(job.folder):
-        return
-    for leftover in job.folder.iterdir():
-        if leftover.name != _LOGS:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    recording = source.recording
-    numbers = recording.skeleton.indices()
-    names = _attempt(job, job.format.prepare, job.folder, job.entries, numbers)
-    keys = {leaf.path: str(leaf.dtype) for leaf in recording.leaves if "key<" in str(leaf.dtype)}
-    manifest = {
-        "fingerprint": job.fingerprint,
-        "format": job.kind,
-        "leaves": len(job.entries),
-        "bytes": recording.nbytes,
-        "keys": keys,  # leaves that are random keys, stored as their data
-        "made_by": {"jax": jax.__version__},
-        "names": names,
-    }
-    _attempt(job, _replace, job.folder / _MANIFEST, manifest)
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder holds at most what a save writes before its manifest."""
+    if not folder.is_dir():
+        return False
+    own = folder / LOGS
+    return {f.name for f in folder.iterdir()} <= {LOGS, f"{MANIFEST}.new"} and (
+        not exists(own) or (own.is_dir() and {f.name for f in own.iterdir()} <= {_LOCK})
+    )
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / _MANIFEST).read_text())
+def _prepare(job: Job, source: Source) -> None:
+    """Writes everything but the weights, unless an earlier save did.
+
+    It is written into a folder that the manifest names, described by the manifest, and only then
+    moved up, so that whatever an interruption leaves is known to be ours.
+    """
+    staging = job.folder / LOGS / _STAGING
+    found = read(CALL, job.folder)
+    if found is None or found.files is None:
+        attempt(job, job.planned.write, job.folder)
+        if staging.exists():
+            shutil.rmtree(staging)
+        staging.mkdir()
+        kind, numbers = job.planned.kind, source.recording.skeleton.indices()
+        names = attempt(job, FORMATS[kind].prepare, staging, job.planned.entries, numbers)
+        files = file_checksums(staging, kind)
+        described = job.planned.described(names, files)
+        attempt(job, described.write, job.folder)
+    if staging.exists():
+        for item in staging.iterdir():
+            if exists(job.folder / item.name):
+                raise FileExistsError(
+                    f"{CALL}: {job.folder / item.name} is in the way; it is none of the "
+                    f"checkpoint's files. Move it away and save again."
+                )
+            attempt(job, os.rename, item, job.folder / item.name)
+        staging.rmdir()
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    return _read(folder) if (folder / _MANIFEST).exists() else None
-
-
-def _replace(path: Path, content: Any) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    with open(fresh, "w") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
-
-
-def _store(job: _Job, folder: Path) -> Store:
-    """The checkpoint in the folder, open for pieces."""
-    found = _manifest(folder)
-    if found is None:
-        raise FileNotFoundError(
-            f"{_CALL}: process {jax.process_index()} does not see {folder}, which process 0 "
-            f"made; save to a filesystem that all processes share."
-        )
-    return job.format.store(folder, job.entries, found["names"])
-
-
-def _finished(folder: Path) -> set[int]:
-    """The numbers of the pieces that are on disk: whole lines of the logs."""
-    numbers: set[int] = set()
-    for log in folder.glob(f"{_LOGS}/*.log"):
-        numbers.update(map(int, log.read_text().split("\n")[:-1]))
-    return numbers
-
-
-def _check_same(job: _Job, source: _Source, store: Store, finished: Collection[int]) -> None:
-    """One finished piece of every program, made again, must be what is on disk."""
-    seen: set[int] = set()
-    for number in sorted(finished):
-        piece = job.pieces[number]
-        program = (
-            piece.leaf if source.recording.whole else source.recording.leaves[piece.leaf].group
-        )
-        if program in seen:
-            continue
-        seen.add(program)
-        if source.make(piece).tobytes() != store.read(piece).tobytes():
-            path = job.entries[piece.leaf].path
-            raise ValueError(
-                f"{_CALL}: {job.folder} was begun with other values of {path!r} than this plan "
-                f"makes; nothing was changed. Remove it, or save to another path."
-            )
-
-
-def _check_room(job: _Job) -> None:
-    finished = _finished(job.folder)
-    needed = job.nbytes([n for n in range(len(job.pieces)) if n not in finished])
+def _check_room(job: Job) -> None:
+    done, _ = finished(job.folder, len(job.pieces))
+    needed = job.nbytes([n for n in range(len(job.pieces)) if n not in done])
     free = shutil.disk_usage(job.folder).free
     if free < needed:
         raise OSError(
-            f"{_CALL}: {job.target} needs {_text.size(needed)} more and its disk has "
+            f"{CALL}: {job.target} needs {_text.size(needed)} more and its disk has "
             f"{_text.size(free)} free; nothing was lost. Make room and save again, it resumes."
         )
 
 
-def _write(job: _Job, source: _Source, store: Store, todo: Sequence[int], progress: bool) -> None:
-    """Make the pieces of this process, one while another is being written."""
-    logs = job.folder / _LOGS
-    name = f"{jax.process_index()}.{len(list(logs.iterdir()))}.log"  # a new one for each run
+# pieces ------------------------------------------------------------------------------------------
+
+
+def _remaining(job: Job, source: Source, progress: bool) -> tuple[Store, list[int]]:
+    """The open checkpoint, and the pieces that this process has to make.
+
+    They are its share of those that are not finished, and of those that are but do not match their
+    checksums. Raises if the others are not what this plan makes.
+    """
+    manifest = job.manifest()
+    damaged = damaged_files(manifest, job.folder)
+    if damaged:
+        raise ValueError(
+            f"{CALL}: {job.folder} is damaged ({'; '.join(damaged)}); nothing was changed. Move "
+            f"it away and save again."
+        )
+    store = manifest.store(job.folder)
+    done, unreadable = finished(job.folder, len(job.pieces))
+    share = slice(jax.process_index(), None, jax.process_count())
+    kept = sorted(done)[share]
+    bad = []
+    with _text.bar(progress, "checking", job.nbytes(kept)) as advance:
+        for number, differs in damaged_pieces(manifest, store, done, kept):
+            bad += [number] if differs else []
+            advance(job.nbytes([number]), job.path(job.pieces[number]))
+            if _failed(job):
+                return store, []
+    if bad or unreadable:
+        warnings.warn(
+            f"{CALL}: {job.folder} was damaged; these are made again: {len(bad)} of {len(done)} "
+            f"finished pieces ({where(manifest, bad)}) and {unreadable} that the logs do not name.",
+            stacklevel=2,
+        )
+    if path := _differs(job, source, {n: done[n] for n in kept if n not in bad}):
+        raise ValueError(
+            f"{CALL}: {job.folder} was begun with other values of {path!r} than this plan makes; "
+            f"nothing was changed. Remove it, or save to another path."
+        )
+    todo = [n for n in range(len(job.pieces)) if n not in done][share]
+    return store, sorted(todo + bad)
+
+
+def _failed(job: Job) -> bool:
+    """Whether another process has failed, so that this one need not go on."""
+    return jax.process_count() > 1 and (job.folder / LOGS / _FAILED).exists()
+
+
+def _marked(job: Job, step: Callable[..., T], *args: Any) -> T:
+    """Runs a step; if it fails, leaves a mark that makes the other processes stop."""
+    try:
+        return step(*args)
+    except Exception:
+        with suppress(OSError):
+            (job.folder / LOGS / _FAILED).touch()
+        raise
+
+
+def _make_pieces(
+    job: Job, source: Source, store: Store, todo: Sequence[int], progress: bool
+) -> None:
+    """Makes these pieces; each is written while the next is being made."""
+    last = max((int(log.name.split(".")[1]) for log in logs(job.folder)), default=0)
+    name = f"{jax.process_index()}.{last + 1}.log"  # a new log for each run
     with (
-        open(logs / name, "x") as log,
+        open(job.folder / LOGS / name, "x") as log,
         ThreadPoolExecutor(1) as writer,
         _text.bar(progress, "saving", job.nbytes(todo)) as advance,
     ):
         pending = writer.submit(lambda: None)
         for batch in _batches(job, todo):
+            sums: dict[int, str] = {}
             for number in batch:
+                if _failed(job):
+                    return
                 piece = job.pieces[number]
                 data = source.make(piece)
                 pending.result()
-                pending = writer.submit(_attempt, job, store.write, piece, data)
-                advance(data.nbytes, job.entries[piece.leaf].path)
+                pending = writer.submit(attempt, job, _put, store, number, piece, data, sums)
+                advance(data.nbytes, job.path(piece))
             pending.result()
-            pending = writer.submit(_attempt, job, _commit, store, log, batch)
+            pending = writer.submit(attempt, job, _commit, store, log, sums)
         pending.result()
 
 
-def _batches(job: _Job, todo: Sequence[int]) -> Iterator[list[int]]:
-    """Pieces that are committed together."""
+def _batches(job: Job, todo: Sequence[int]) -> Iterator[list[int]]:
+    """Groups the pieces that are logged together."""
     batch: list[int] = []
     held = 0
     for number in todo:
@@ -325,27 +308,51 @@ def _batches(job: _Job, todo: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _commit(store: Store, log: Any, numbers: Sequence[int]) -> None:
-    """Note the pieces as done, once they are on disk."""
+def _put(store: Store, number: int, piece: Piece, data: np.ndarray, sums: dict[int, str]) -> None:
+    """Writes a piece and notes its checksum."""
+    store.write(piece, data)
+    sums[number] = checksum(data)
+
+
+def _commit(store: Store, log: Any, sums: dict[int, str]) -> None:
+    """Waits until what was written is on disk, then adds the pieces to the log."""
     store.sync()
-    log.write("".join(f"{number}\n" for number in numbers))
+    log.write("".join(f"{number} {found}\n" for number, found in sums.items()))
     log.flush()
     os.fsync(log.fileno())
 
 
-def _attempt(job: _Job, step: Callable[..., T], *args: Any) -> T:
-    """A step that touches the disk; where it fails, what the system says and what to do."""
-    try:
-        return step(*args)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+def _finish(job: Job) -> None:
+    """Has process 0 complete the manifest, rename the folder and remove the logs."""
+    if jax.process_index() != 0:
+        return
+    done, _ = finished(job.folder, len(job.pieces))
+    if len(done) < len(job.pieces):
         raise OSError(
-            f"{_CALL}: writing to {job.folder} failed ({reason}); what is there is kept. Mend "
-            f"that, as by making room, and save again: it resumes."
+            f"{CALL}: process 0 does not see all pieces in {job.folder}; save to a filesystem "
+            f"that all processes share, or save again: it resumes."
+        )
+    sums = [done[number] for number in range(len(job.pieces))]
+    attempt(job, job.manifest().complete(sums).write, job.folder)
+    try:
+        if exists(job.target):
+            raise FileExistsError
+        os.rename(job.folder, job.target)
+    except OSError as error:
+        if not exists(job.target):
+            raise
+        raise FileExistsError(
+            f"{CALL}: something appeared at {job.target} while it was being saved, and was left "
+            f"as it is; the whole checkpoint is in {job.folder}. Rename one of the two."
         ) from error
+    _remove_logs(job.target)
 
 
-def _wait(stage: str) -> None:
-    """Until every process is here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"jaxinit save {stage}")
+def _remove_logs(folder: Path) -> None:
+    """Removes the logs, by their names, and their folder if nothing else is in it."""
+    own = folder / LOGS
+    if own.is_dir():
+        for path in (*logs(folder), own / _LOCK, own / _FAILED):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            own.rmdir()

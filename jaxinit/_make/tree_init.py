@@ -1,7 +1,7 @@
-"""Trees without a model: from shapes and rules on paths to parameters.
+"""Makes parameters from a tree of shapes and rules that match paths, without a model.
 
-A leaf's key is folded from its path, so that a leaf depends on the key, its path and its rule
-alone: a layer added or removed changes no other leaf.
+The random key of a parameter is folded from its path, so a parameter depends on the key, its path
+and its rule alone: adding or removing a layer changes no other parameter.
 """
 
 from __future__ import annotations
@@ -9,41 +9,51 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
+from jax.tree_util import GetAttrKey
 
+from .._program.trees import has_shape
 from .._random.stream import check_key
+from ..initializers import get
 
 Tree = Any
 Init = Callable[..., jax.Array]
-Rules = Sequence[tuple[str, Init]] | Callable[[str, Any], Init | None]
+Rule = Init | str | Mapping[str, Any]  # an initializer, its name, or its config
+Rules = Sequence[tuple[str, Rule]] | Mapping[str, Rule] | Callable[[str, Any], Rule | None]
 Entries = tuple[str, ...]
 
 
 def tree_init(
     key: jax.Array, shapes: Tree, rules: Rules, *, only_missing: Tree | None = None
 ) -> Tree:
-    """Parameters for an abstract tree, each leaf by the first rule that its path matches.
+    """Makes a tree of parameters, each by the first rule that matches its path.
 
     Args:
-      key: one JAX random key. Leaf ``path`` draws from ``fold_in(fold_in(key, a), b)``, a and b the
-        first two big-endian 32-bit words of the SHA-256 of its entries, each with its length.
-      shapes: a pytree whose leaves have ``shape`` and ``dtype``: ShapeDtypeStructs, arrays, a
-        checkpoint's metadata. Where a ShapeDtypeStruct has a sharding, the leaf gets it.
-      rules: an ordered list of (regular expression, initializer), the expression searched in the
-        path joined by "/"; or a function of (path, struct) that returns an initializer.
-      only_missing: a tree of the same structure, or a part of it: its leaves are taken as they are
-        and only what it lacks (or holds as None) is made.
+      key: one JAX random key. The parameter at a path draws from
+        ``fold_in(fold_in(key, a), b)``, where a and b are the first two big-endian 32-bit words of
+        the SHA-256 of the path's entries, each preceded by its length.
+      shapes: a pytree whose leaves have ``shape`` and ``dtype``: ShapeDtypeStructs, arrays, or the
+        metadata of a checkpoint. It may be an ``nnx.State``, whose variables stay variables, or an
+        Equinox module, whose functions and other fields that are not arrays stay as they are. If a
+        ShapeDtypeStruct has a sharding, its parameter gets it.
+      rules: a list of (regular expression, initializer) or a dict of them, tried in order; an
+        expression matches if it is found anywhere in the path, which is joined by "/". Or a
+        function of (path, struct) that returns an initializer. A name such as "he_normal", or a
+        config, stands for the initializer that ``initializers.get`` makes of it.
+      only_missing: a tree of the same structure, or a part of one. Its arrays are kept as they are,
+        and only what it lacks, or holds as None, is made.
 
     Returns:
-      A tree like ``shapes``, of arrays.
+      A tree of arrays with the structure of ``shapes``.
 
     Raises:
-      ValueError: leaves that no rule matches, rules that match no leaf, leaves of ``only_missing``
-        that do not fit, all listed; paths whose hashes collide.
-      TypeError: a leaf without shape or dtype; a key that is no key.
+      ValueError: parameters that no rule matches, rules that match no parameter, or arrays of
+        ``only_missing`` that do not fit (all are listed); an unknown name; two paths with the same
+        hash.
+      TypeError: a leaf without shape or dtype, or a key that is not one.
 
     Example:
       >>> import jax, jaxinit
@@ -54,37 +64,78 @@ def tree_init(
       'bfloat16'
     """
     check_key("tree_init", key)
-    flat, structure = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=_is_struct)
-    leaves = [(_entries(path), struct) for path, struct in flat]
-    bad = ["/".join(entries) for entries, struct in leaves if not _is_struct(struct)]
+    nodes, structure = _nodes(shapes)
+    bad = ["/".join(node.entries) for node in nodes if node.is_misfit]
     if bad:
         raise TypeError(
             f"tree_init: each leaf of shapes needs a shape and a dtype, as jax.ShapeDtypeStruct; "
             f"these have none: {', '.join(bad)}."
         )
+    leaves = [(node.entries, node.leaf) for node in nodes if has_shape(node.leaf)]
     hashes = _hashes(entries for entries, _ in leaves)
     kept = {} if only_missing is None else _kept(only_missing, dict(leaves))
     chosen = _chosen(leaves, rules, kept)
     makers: dict[Any, Callable[[jax.Array], jax.Array]] = {}
-    made = [
-        kept[entries]
-        if entries in kept
-        else _make(_leaf_key(key, hashes[entries]), chosen[entries], struct, makers)
-        for entries, struct in leaves
-    ]
-    return jax.tree.unflatten(structure, made)
+
+    def filled(node: _Node) -> Any:
+        if node.entries in kept:
+            return node.boxed(kept[node.entries])
+        if not has_shape(node.leaf):
+            return node.leaf
+        own = _leaf_key(key, hashes[node.entries])
+        return node.boxed(_make(own, chosen[node.entries], node.leaf, makers))
+
+    return jax.tree.unflatten(structure, [filled(node) for node in nodes])
 
 
-def _is_struct(x: Any) -> bool:
-    return hasattr(x, "shape") and hasattr(x, "dtype")
+class _Node(NamedTuple):
+    """A leaf of a tree, or a variable of ``flax.nnx`` with what it holds.
+
+    Attributes:
+      entries: its path.
+      leaf: the leaf; of a variable, what it holds.
+      box: the structure of the variable around it, if there is one.
+      in_object: whether it is a field of an object, as of an Equinox module.
+    """
+
+    entries: Entries
+    leaf: Any
+    box: Any
+    in_object: bool
+
+    @property
+    def is_misfit(self) -> bool:
+        """Whether it is neither a parameter nor what a module may hold besides parameters."""
+        return not (has_shape(self.leaf) or self.in_object or callable(self.leaf))
+
+    def boxed(self, made: jax.Array) -> Any:
+        """The parameter, in its variable if it had one."""
+        return made if self.box is None else jax.tree.unflatten(self.box, [made])
 
 
-def _entries(path: Any) -> Entries:
-    return tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path)
+def _nodes(tree: Tree) -> tuple[list[_Node], Any]:
+    """The nodes of a tree, and its structure."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=has_shape)
+    found = []
+    for path, x in flat:
+        inner, box = jax.tree.flatten(x)
+        is_box = len(inner) == 1 and inner[0] is not x and has_shape(inner[0])
+        found.append(
+            _Node(
+                entries=tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path),
+                leaf=inner[0] if is_box else x,
+                box=box if is_box else None,
+                in_object=bool(path) and isinstance(path[-1], GetAttrKey),
+            )
+        )
+    return found, structure
 
 
 def path_hash(entries: Entries) -> int:
-    """64 bits of a path; each entry is preceded by its length, so that none can pose as two."""
+    """A 64-bit hash of a path.
+
+    Each entry is preceded by its length, so ("a", "b") and ("a/b",) have different hashes.
+    """
     digest = hashlib.sha256()
     for entry in entries:
         raw = entry.encode()
@@ -93,7 +144,7 @@ def path_hash(entries: Entries) -> int:
 
 
 def _hashes(paths: Any) -> dict[Entries, int]:
-    """The hash of each path, no two the same."""
+    """The hash of each path; raises if two are the same."""
     hashes = {entries: path_hash(entries) for entries in paths}
     counts = Counter(hashes.values())
     same = ["/".join(entries) for entries, value in hashes.items() if counts[value] > 1]
@@ -110,9 +161,8 @@ def _leaf_key(key: jax.Array, value: int) -> jax.Array:
 
 
 def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
-    """The leaves of ``given`` by path, checked against the shapes."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(given)
-    found = {_entries(path): leaf for path, leaf in flat}
+    """The arrays of ``given`` by path, after checking them against the shapes."""
+    found = {node.entries: node.leaf for node in _nodes(given)[0] if has_shape(node.leaf)}
     wrong = []
     for entries, leaf in found.items():
         struct, path = expected.get(entries), "/".join(entries)
@@ -130,8 +180,8 @@ def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
 def _chosen(
     leaves: Sequence[tuple[Entries, Any]], rules: Rules, kept: dict[Entries, Any]
 ) -> dict[Entries, Init]:
-    """The initializer of each leaf that is to be made."""
-    choose = rules if callable(rules) else _by_expression(rules, leaves)
+    """The initializer of each parameter that is to be made."""
+    choose = _by_function(rules) if callable(rules) else _by_expression(rules, leaves)
     chosen = {
         entries: choose("/".join(entries), struct)
         for entries, struct in leaves
@@ -146,16 +196,39 @@ def _chosen(
     return {entries: init for entries, init in chosen.items() if init is not None}
 
 
-def _by_expression(
-    rules: Sequence[tuple[str, Init]], leaves: Sequence[tuple[Entries, Any]]
-) -> Callable[[str, Any], Init | None]:
-    """The first rule whose expression is found in the path; every rule must match some leaf."""
+def _initializer(rule: str, given: Any) -> Init:
+    """The initializer that a rule names, or is."""
     try:
-        compiled = [(re.compile(expression), init) for expression, init in rules]
+        return get(given)
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix("get: ")
+        raise type(error)(f"tree_init: the rule for {rule!r}: {reason}") from None
+
+
+def _by_function(
+    rules: Callable[[str, Any], Rule | None],
+) -> Callable[[str, Any], Init | None]:
+    """The user's function, with names that it returns made initializers."""
+
+    def choose(path: str, struct: Any) -> Init | None:
+        found = rules(path, struct)
+        return None if found is None else _initializer(path, found)
+
+    return choose
+
+
+def _by_expression(
+    rules: Sequence[tuple[str, Rule]] | Mapping[str, Rule], leaves: Sequence[tuple[Entries, Any]]
+) -> Callable[[str, Any], Init | None]:
+    """A function that chooses the first matching rule; raises if a rule matches no path."""
+    pairs = rules.items() if isinstance(rules, Mapping) else rules
+    try:
+        given = [(re.compile(expression), rule) for expression, rule in pairs]
     except (TypeError, ValueError, re.error) as error:
         raise ValueError(
             f"tree_init: rules must be (regular expression, initializer) pairs; {error}."
         ) from None
+    compiled = [(expression, _initializer(expression.pattern, rule)) for expression, rule in given]
     paths = ["/".join(entries) for entries, _ in leaves]
     idle = [e.pattern for e, _ in compiled if not any(e.search(path) for path in paths)]
     if idle:
@@ -173,7 +246,7 @@ def _by_expression(
 def _make(
     key: jax.Array, init: Init, struct: Any, makers: dict[Any, Callable[[jax.Array], jax.Array]]
 ) -> jax.Array:
-    """One leaf; where it has a sharding, by one program for all leaves that are alike."""
+    """Makes one parameter; those that have a sharding and are alike share a compiled program."""
     shape, dtype = tuple(struct.shape), struct.dtype
     sharding = struct.sharding if isinstance(struct, jax.ShapeDtypeStruct) else None
     if sharding is None:

@@ -1,1 +1,1 @@
-"""What JAX traces of a function, as a small graph of operations that can be read and run again."""
+"""Records what a JAX function computes, as a graph of operations that can be read and re-run."""

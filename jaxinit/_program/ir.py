@@ -1,31 +1,43 @@
-"""Slices: an init function's computation as a graph, in which a leaf is its output and what that
-needs.
+"""A small intermediate representation over jaxprs, in which each output can be computed alone.
 
-Wrappers are inlined as the graph is built, and every output of a loop or branch gets the part of it
-that it needs, so that a slice takes no rewriting: it is what can be reached from an output.
+``jax.jit``, ``jax.checkpoint`` and custom derivatives are inlined; scan, while and cond are split
+so that each output keeps only the part of the loop or branch that it needs. A parameter's program
+is then the operations that can be reached from it, and nothing has to be rewritten to get it:
+
+    def init(key):
+        first, second = jax.random.split(key)
+        return {"bias": jnp.zeros(4), "kernel": 0.1 * jax.random.normal(second, (8, 4))}
+
+    bias, kernel = Builder().program(jax.make_jaxpr(init)(key)).outputs
+    order([bias])  # broadcast_in_dim, and nothing that has to do with keys
+    order([kernel])  # random_split, slice, squeeze, random_bits, ..., erf_inv, mul, mul
+    evaluate([bias], {})  # the array of zeros
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import numpy as np
-from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive
 
-from .._random.stream import Pair, flat_index, is_typed_key, split, threefry2x32
+from .._random.stream import is_typed_key
 from . import jax_internals as internals
 
-_SMALL = 4096  # elements of a value that may be made on its own, before the leaves
+_SMALL = 4096  # the most elements of a value that is computed once, before all leaves
 
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """An array of the computation: an operation's result, a constant, or an input."""
+    """An array of the computation: the result of ``op``, a constant, or else an input.
+
+    Attributes:
+      aval: its abstract value (shape and dtype).
+      op: the operation that computes it; None for a constant or an input.
+      index: its position among the outputs of ``op``.
+      const: the array itself, for a constant.
+    """
 
     aval: Any
     op: Op | None = None
@@ -39,21 +51,28 @@ class Value:
 
 @dataclass(eq=False, slots=True)
 class Op:
-    """One operation. ``part`` is what is left of a loop or branch."""
+    """One operation: a JAX primitive with its parameters and inputs.
+
+    Attributes:
+      context: the JAX settings under which it was recorded.
+      part: for a scan, while or cond, the part of it that is kept; None for other operations.
+      exact: whether it, and all that it depends on, computes only keys and small integer arrays.
+      rooted: whether it depends on an input of the program.
+    """
 
     primitive: Primitive
     params: Mapping[str, Any]
     inputs: tuple[Value, ...]
-    context: Any  # the settings under which it was recorded
+    context: Any
     part: Part | None = None
     outputs: tuple[Value, ...] = ()
-    exact: bool = False  # made of integers and keys alone, and small
-    rooted: bool = False  # depends on an input
+    exact: bool = False
+    rooted: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class Program:
-    """A computation: inputs, and outputs that are reached from them."""
+    """A computation, given by its inputs and by the outputs that are computed from them."""
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
@@ -61,7 +80,14 @@ class Program:
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """What is left of a loop or a branch: positions of the inputs and outputs that are kept."""
+    """The part of a loop or branch that some of its outputs need.
+
+    Attributes:
+      control: the whole loop or branch.
+      bodies: the programs of its bodies, each reduced to the kept inputs and outputs.
+      kept_inputs: positions, among the inputs of the whole, of those that are kept.
+      kept_outputs: positions, among the outputs of the whole, of those that are kept.
+    """
 
     control: internals.Control
     bodies: tuple[Program, ...]
@@ -71,14 +97,18 @@ class Part:
 
 @dataclass(eq=False)
 class Builder:
-    """Turns jaxprs into programs, each once; or, if not ``shared``, loops of one body apart.
+    """Turns jaxprs into programs.
 
-    Where the ``platform`` is known, what chooses by it is opened and the choice made.
+    Attributes:
+      shared: whether a jaxpr that occurs several times, as the body of several loops, becomes one
+        program; if not, each occurrence gets its own.
+      platform: if given, each ``lax.platform_dependent`` is replaced by its branch for it.
+      effects: the effects of all equations met so far.
     """
 
     shared: bool = True
     platform: str | None = None
-    effects: set[Any] = field(default_factory=set)  # of all equations that were met
+    effects: set[Any] = field(default_factory=set)
     _built: dict[int, tuple[ClosedJaxpr, Program]] = field(default_factory=dict)
     _consts: dict[int, Value] = field(default_factory=dict)
 
@@ -92,7 +122,7 @@ class Builder:
         return program
 
     def _inline(self, jaxpr: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
-        """The outputs of ``jaxpr`` on ``args``, its operations made on the way."""
+        """The outputs of ``jaxpr`` applied to ``args``; creates its operations."""
         env: dict[Any, Value] = dict(zip(jaxpr.jaxpr.invars, args, strict=True))
         for var, const in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
             if id(const) not in self._consts:
@@ -108,7 +138,10 @@ class Builder:
         return [read(atom) for atom in jaxpr.jaxpr.outvars]
 
     def _needed(self, jaxpr: ClosedJaxpr) -> list[JaxprEqn]:
-        """The equations that the outputs need, by and large; of all, the effects are noted."""
+        """The equations that some output needs. Notes the effects of all equations.
+
+        An equation whose several results are needed in part counts as needed as a whole.
+        """
         needed = {atom for atom in jaxpr.jaxpr.outvars if not isinstance(atom, Literal)}
         found = []
         for eqn in reversed(jaxpr.jaxpr.eqns):
@@ -138,7 +171,7 @@ class Builder:
         inputs: tuple[Value, ...],
         avals: Sequence[Any],
     ) -> list[Value]:
-        """Each output from the least part of the loop or branch that makes it."""
+        """Each output of a loop or branch, from the smallest part that computes it."""
         bodies = [self.program(body) for body in control.bodies]
         reached = [_reached(body) for body in bodies]
         parts: dict[tuple[int, ...], Op] = {}
@@ -166,7 +199,7 @@ def _pick(items: Sequence[Any], positions: Sequence[int]) -> tuple[Any, ...]:
 
 
 def _op(op: Op, avals: Sequence[Any]) -> Op:
-    """The operation with its outputs and marks."""
+    """Completes an operation: creates its outputs and sets ``rooted`` and ``exact``."""
     op.outputs = tuple(Value(aval, op, i) for i, aval in enumerate(avals))
     op.rooted = any(v.op.rooted if v.op else not v.is_const for v in op.inputs)
     op.exact = (
@@ -181,7 +214,7 @@ def _op(op: Op, avals: Sequence[Any]) -> Op:
 
 
 def _reached(program: Program) -> list[frozenset[int]]:
-    """For each output, the positions of the inputs it depends on."""
+    """For each output, the positions of the inputs that it depends on."""
     sets: dict[Value, int] = {value: 1 << i for i, value in enumerate(program.inputs)}
     for op in order(program.outputs):
         mask = 0
@@ -197,7 +230,11 @@ def _reached(program: Program) -> list[frozenset[int]]:
 def _closure(
     control: internals.Control, reached: Sequence[Sequence[frozenset[int]]], output: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The outputs that must be kept to make one, and the inputs they need, as positions."""
+    """The outputs and inputs, as positions, that a loop or branch keeps to compute one output.
+
+    An output that is carried from step to step needs all that its next value depends on, so the two
+    sets grow together until neither changes.
+    """
     back = {position: i for i, position in control.carried.items()}
     outputs: set[int] = set()
     positions = set(control.always)
@@ -218,7 +255,7 @@ def _closure(
 
 
 def order(outputs: Iterable[Value], known: Container[Value] = ()) -> list[Op]:
-    """The operations that make ``outputs`` from ``known``, each after what it needs."""
+    """The operations that compute ``outputs`` from ``known``, each after those it depends on."""
     ready: set[Op] = set()
     found: list[Op] = []
     for output in outputs:
@@ -241,17 +278,18 @@ def order(outputs: Iterable[Value], known: Container[Value] = ()) -> list[Op]:
 
 
 def is_cut(value: Value) -> bool:
-    """Whether leaf programs start from the value: a key, or integers that come from the inputs.
+    """Whether the value is computed once, ahead of the leaves, and handed to their programs.
 
-    Both are exact, so nothing changes where they are made; integers that come from constants alone
-    stay, because a compiler folds them into the arithmetic that follows.
+    Keys are, and small integer arrays that depend on the inputs: integer arithmetic is exact, so
+    they are the same wherever they are computed. Integers that depend on constants alone stay in
+    the program, because a compiler folds them into the arithmetic that follows.
     """
     op = value.op
     return op is not None and op.exact and (op.rooted or is_typed_key(value.aval))
 
 
 def cuts(output: Value) -> list[Value]:
-    """The values that the leaf's program starts from, apart from inputs and constants."""
+    """The values that the program of an output is given, apart from inputs and constants."""
     if output.op is not None and output.op.exact:
         return [output]
     found: dict[Value, None] = {}
@@ -273,7 +311,11 @@ Rule = Callable[[Op, list[Any]], list[Any] | None]
 def evaluate(
     outputs: Sequence[Value], env: Mapping[Value, Any], rule: Rule | None = None
 ) -> list[Any]:
-    """The values of ``outputs`` given those in ``env``; ``rule`` may make some in another way."""
+    """Computes ``outputs``, given the values in ``env``.
+
+    ``rule`` is asked first about each operation: it returns the results, computed in another way,
+    or None for the operation's own.
+    """
     known = dict(env)
 
     def read(value: Value) -> Any:
@@ -313,46 +355,3 @@ def _run(op: Op, args: list[Any], rule: Rule | None) -> list[Any]:
         part.control.carried,
         part.kept_outputs,
     )
-
-
-def fused_bits(op: Op, args: list[Any]) -> list[Any] | None:
-    """JAX's own threefry bits, elementwise: what a CPU makes in one pass with what follows.
-
-    JAX lowers them to a rolled loop there, which streams the array through memory five times.
-    """
-    if op.primitive is internals.THREEFRY:
-        k0, k1, c0, c1 = args
-        return list(threefry2x32((k0, k1), (c0, c1)))
-    if not draws_threefry(op):
-        return None
-    shape = internals.random_bits(op.params, op.context).shape
-    words = jax.random.key_data(args[0]).reshape(*op.inputs[0].aval.shape, *(1,) * len(shape), 2)
-    return [_bits(op, (words[..., 0], words[..., 1]), flat_index(shape, len(shape)))]
-
-
-def draws_threefry(op: Op) -> bool:
-    """Whether the operation draws threefry bits in the way whose words know their index."""
-    if op.primitive is not internals.RANDOM_BITS or not internals.is_threefry(op.inputs[0].aval):
-        return False
-    _, shape, partitionable = internals.random_bits(op.params, op.context)
-    return partitionable and bool(shape) and math.prod(shape) > 0
-
-
-def random_words(op: Op, keys: jax.Array, index: jax.Array) -> jax.Array:
-    """The bits that the operation draws at flat indices of its result."""
-    size = math.prod(internals.random_bits(op.params, op.context).shape)
-    words = jax.random.key_data(keys).reshape(-1, 2)
-    number = index.dtype.type
-    key = words[index // number(size)] if words.shape[0] > 1 else words[0]
-    return _bits(op, (key[..., 0], key[..., 1]), split(index % number(size)))
-
-
-def _bits(op: Op, key: Pair, index: Pair) -> jax.Array:
-    """JAX's words of a width, from 64-bit indices."""
-    high, low = threefry2x32(key, index)
-    width = internals.random_bits(op.params, op.context).width
-    if width == 64:
-        wide, narrow = (lax.convert_element_type(x, np.uint64) for x in (high, low))
-        return (wide << np.uint64(32)) | narrow
-    dtype = {8: np.uint8, 16: np.uint16, 32: np.uint32}[width]
-    return lax.convert_element_type(high ^ low, dtype)

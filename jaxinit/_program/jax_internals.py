@@ -1,7 +1,7 @@
-"""What is known of JAX's own equations: the one file that depends on more than JAX's public API.
+"""Reads the parameters of JAX's primitives: the only file that uses more than JAX's public API.
 
-The names of equations' parameters are no contract of JAX. They are read here and nowhere else, and
-``tests/program/test_jax_internals.py`` says which one moved.
+JAX does not promise the names of these parameters from version to version. They are read here and
+nowhere else, and ``tests/program/test_jax_internals.py`` names the one that changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .._random.stream import is_typed_key
 
 Evaluate = Callable[..., list[Any]]
 
-# Calls that only wrap a computation: primitive -> the parameter that holds it.
+# Primitives that only wrap a computation -> the parameter that holds its jaxpr.
 _WRAPPERS = {
     primitives.jit_p: "jaxpr",
     primitives.closed_call_p: "call_jaxpr",
@@ -35,18 +35,18 @@ RANDOM_BITS = primitives.random_bits_p
 THREEFRY = primitives.threefry2x32_p
 
 
-_brief: list[Any] = []  # JAX's own method, once for each use of it
+_brief: list[Any] = []  # JAX's own method, once for each thread that is within brief_tracers
 _brief_lock = threading.Lock()
 
 
 @contextmanager
 def brief_tracers() -> Iterator[None]:
-    """Within it, a tracer's error does not say where the tracer came from.
+    """While this is entered, a tracer's error does not say where the tracer came from.
 
-    JAX builds that text even for ``getattr(tracer, "sharding", None)``, which flax.nnx asks of
-    every key it draws, and walks all equations so far to do it: quadratic in the depth of a model
-    (1,344 arrays of nnx layers are traced in 4 s instead of 55 s). JAX's class is as it was once
-    the last thread has left.
+    JAX composes that text even for ``getattr(tracer, "sharding", None)``, which flax.nnx evaluates
+    for every key that it draws. To compose it JAX walks all equations so far, so tracing is
+    quadratic in the depth of a model: without the text, 1,344 arrays of nnx layers are traced in
+    4 s instead of 55 s. JAX's class is restored when the last thread leaves.
     """
     tracer: Any = DynamicJaxprTracer
     with _brief_lock:
@@ -63,15 +63,16 @@ def brief_tracers() -> Iterator[None]:
 
 
 def closed(jaxpr: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
-    """The jaxpr with its constants; an open one has none."""
+    """The jaxpr as a ClosedJaxpr; an open one has no constants."""
     return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
 def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
-    """The computation that the equation only wraps, if it does.
+    """The jaxpr that a jit, remat or custom derivative wraps; None for other equations.
 
-    A jitted function of one result that chooses by platform stays whole, unless ``kernels`` are
-    asked for: it was made to be compiled as it stands, as jaxinit's own draws are.
+    A jitted function of one result that contains ``lax.platform_dependent`` is a *kernel*: it is
+    meant to be compiled as it stands, like jaxinit's own draws, and gives None too, unless
+    ``kernels`` is true.
     """
     name = _WRAPPERS.get(eqn.primitive)
     if name is None:
@@ -84,12 +85,12 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
 
 
 def is_kernel(primitive: core.Primitive) -> bool:
-    """Whether an operation that was kept is a wrapper, hence a kernel kept whole."""
+    """Whether an operation of a program is a kernel: all other wrappers have been inlined."""
     return primitive in _WRAPPERS
 
 
 def named_kernel(primitive: core.Primitive, params: Mapping[str, Any], name: str) -> Any:
-    """The computation of a jitted function of that name, kept whole; None for anything else."""
+    """The jaxpr of a jitted function of that name; None for anything else."""
     found = primitive is primitives.jit_p and params["name"] == name
     return closed(params["jaxpr"]) if found else None
 
@@ -97,7 +98,7 @@ def named_kernel(primitive: core.Primitive, params: Mapping[str, Any], name: str
 def branch_for(
     primitive: core.Primitive, params: Mapping[str, Any], platform: str
 ) -> ClosedJaxpr | None:
-    """Of a choice by platform, the branch for one; None for anything else."""
+    """The branch of a ``lax.platform_dependent`` for a platform; None for anything else."""
     if primitive is not primitives.cond_p or params.get("branches_platforms") is None:
         return None
     if platform == "gpu":
@@ -109,17 +110,22 @@ def branch_for(
 
 
 def is_scan(primitive: core.Primitive) -> bool:
-    """Whether the loop is over the leading axis of arrays."""
+    """Whether the operation is a ``lax.scan``."""
     return primitive is primitives.scan_p
 
 
 class Control(NamedTuple):
-    """A loop or a branch, as its parts.
+    """A scan, while or cond in one common form.
 
-    The inputs of every body are, of the equation's inputs, those at ``reads[body]``. Output ``i``
-    of the equation is output ``i`` of body 0 (and of every other body, of a branch). In a loop it
-    is next handed to input ``carried[i]`` of the equation. ``always`` are inputs, and ``tests`` is
-    the body, that are needed whatever the outputs.
+    Attributes:
+      bodies: the jaxprs of the loop's body, of a while's body and condition, or of the branches.
+      reads: for each body, which inputs of the equation it takes, as positions. Output ``i`` of the
+        equation is output ``i`` of body 0, and of every branch of a cond.
+      carried: for each output that a loop carries, the input of the equation that the next step
+        receives it as.
+      always: inputs that are needed whichever outputs are kept: the index of a cond.
+      tests: the position in ``bodies`` of a while's condition; None for a scan or cond.
+      options: further parameters, which ``run_control`` needs.
     """
 
     bodies: tuple[ClosedJaxpr, ...]
@@ -131,28 +137,50 @@ class Control(NamedTuple):
 
 
 def control(eqn: JaxprEqn) -> Control | None:
-    """The parts of a loop or a branch; None for anything else."""
+    """The equation in the form of ``Control`` if it is a scan, while or cond; else None."""
     params, inputs = eqn.params, range(len(eqn.invars))
     if eqn.primitive is primitives.scan_p:
         start, carry = params["num_consts"], params["num_carry"]
         options = {name: params[name] for name in ("length", "reverse", "unroll")}
         carried = {i: start + i for i in range(carry)}
         options |= {"first_scanned": start + carry}
-        return Control((closed(params["jaxpr"]),), (tuple(inputs),), carried, (), None, options)
+        body = closed(params["jaxpr"])
+        return Control(
+            bodies=(body,),
+            reads=(tuple(inputs),),
+            carried=carried,
+            always=(),
+            tests=None,
+            options=options,
+        )
     if eqn.primitive is primitives.while_p:
         tested, start = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
         bodies = closed(params["body_jaxpr"]), closed(params["cond_jaxpr"])
         carry = tuple(inputs[start:])
         reads = tuple(inputs[tested:start]) + carry, tuple(inputs[:tested]) + carry
-        return Control(bodies, reads, dict(enumerate(carry)), (), 1, {})
+        return Control(
+            bodies=bodies,
+            reads=reads,
+            carried=dict(enumerate(carry)),
+            always=(),
+            tests=1,
+            options={},
+        )
     if eqn.primitive is primitives.cond_p and _plain_branch(eqn):
         bodies = tuple(closed(branch) for branch in params["branches"])
-        return Control(bodies, (tuple(inputs[1:]),) * len(bodies), {}, (0,), None, {})
+        return Control(
+            bodies=bodies,
+            reads=(tuple(inputs[1:]),) * len(bodies),
+            carried={},
+            always=(0,),
+            tests=None,
+            options={},
+        )
     return None
 
 
 def _plain_branch(eqn: JaxprEqn) -> bool:
-    """Whether the branch is chosen by a value, not by the platform."""
+    """Whether a cond chooses by a value, and not by the platform."""
     return eqn.params.get("branches_platforms") is None
 
 
@@ -164,10 +192,15 @@ def run_control(
     carried: Mapping[int, int],
     outputs: Sequence[int],
 ) -> list[Any]:
-    """Trace a loop or a branch again, over the inputs and outputs that are left of it.
+    """Runs a scan, while or cond again, with the inputs and outputs that were kept.
 
-    ``inputs`` maps the original equation's input positions to values; each body takes such a map
-    and gives the values of ``outputs``.
+    Args:
+      primitive: which of the three it is.
+      options: those of ``Control``.
+      bodies: functions that take a map like ``inputs``, for one step, and return ``outputs``.
+      inputs: position among the inputs of the original equation -> value.
+      carried: that of ``Control``.
+      outputs: positions, among the outputs of the original equation, of those that are kept.
     """
     looped = [i for i in outputs if i in carried]
     names = [carried[i] for i in looped]
@@ -197,14 +230,14 @@ def run_control(
 
 
 def context(eqn: JaxprEqn) -> Any:
-    """The settings under which the equation was recorded, as the kind of threefry."""
+    """The JAX settings under which the equation was recorded, as jax_threefry_partitionable."""
     return eqn.ctx
 
 
 def bind(
     primitive: core.Primitive, params: Mapping[str, Any], recorded: Any, args: Sequence[Any]
 ) -> list[Any]:
-    """The operation itself, on arrays or tracers, under the settings recorded with it."""
+    """Applies a primitive to arrays or tracers, under the settings that were recorded with it."""
     with recorded.manager:
         found = primitive.bind(*args, **primitive.get_bind_params(dict(params)))
     return list(found) if primitive.multiple_results else [found]
@@ -216,13 +249,13 @@ def is_threefry(aval: Any) -> bool:
 
 
 def is_float(aval: Any) -> bool:
-    """Whether arithmetic on the abstract value rounds (tokens and the like count as such)."""
+    """Whether arithmetic on the abstract value rounds; what has no dtype counts as if it did."""
     dtype = getattr(aval, "dtype", None)
     return dtype is None or not (is_typed_key(aval) or np.dtype(dtype).kind in "biu")
 
 
 class RandomBits(NamedTuple):
-    """A random_bits equation: bits of what width, in what shape, by JAX's partitionable way."""
+    """What a random_bits equation draws: the bit width, the shape, and whether partitionable."""
 
     width: int
     shape: tuple[int, ...]
@@ -230,12 +263,12 @@ class RandomBits(NamedTuple):
 
 
 def random_bits(params: Mapping[str, Any], recorded: Any) -> RandomBits:
-    """What the equation draws."""
+    """What a random_bits equation draws."""
     shape, width = tuple(params["shape"]), params["bit_width"]
     return RandomBits(width, shape, recorded.threefry_partitionable)
 
 
-# Where operations keep what they do to axes: primitive -> parameters, in this order.
+# Primitive -> the parameters that say what it does to axes, in the order of the result.
 _GEOMETRY = {
     "reshape": (),
     "rev": ("dimensions",),
@@ -258,26 +291,26 @@ _GEOMETRY = {
 
 
 def geometry(primitive: core.Primitive, params: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the operation does to axes, as its parameters of ``_GEOMETRY``."""
+    """The parameters that say what the operation does to axes, in the order of ``_GEOMETRY``."""
     return tuple(params[name] for name in _GEOMETRY[primitive.name])
 
 
 def keeps_order(params: Mapping[str, Any]) -> bool:
-    """Whether a reshape reads the elements in row-major order, as all do that jax.numpy makes."""
+    """Whether a reshape reads its input in row-major order, as every ``jnp.reshape`` does."""
     return params.get("dimensions") is None
 
 
 class Contraction(NamedTuple):
-    """A dot_general: the axes of each side that are summed over, and those side by side."""
+    """A dot_general: for each operand, the axes that are summed over and the batch axes."""
 
     contracted: tuple[tuple[int, ...], tuple[int, ...]]
     batched: tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def contraction(primitive: core.Primitive, params: Mapping[str, Any]) -> Contraction | None:
-    """The dimension numbers of a dot_general, ragged or not; None for anything else.
+    """The axes of a dot_general or ragged_dot_general; None for anything else.
 
-    The groups of a ragged one lie side by side along axes of its right side alone.
+    The group axes of a ragged one count as batch axes of its right operand.
     """
     if primitive is primitives.dot_general_p:
         contracted, batched = params["dimension_numbers"]
@@ -293,12 +326,12 @@ def contraction(primitive: core.Primitive, params: Mapping[str, Any]) -> Contrac
 
 
 class Convolution(NamedTuple):
-    """A conv_general_dilated; the kernel's axes are out, in, and one for each window axis."""
+    """A conv_general_dilated. The axes of its kernel are out, in, and the spatial ones (window)."""
 
     out_axis: int
     in_axis: int
     window: tuple[int, ...]
-    features: int  # the axis of the output that holds the kernel's outputs
+    features: int  # the feature axis of the output
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
     lhs_dilation: tuple[int, ...]
@@ -308,25 +341,25 @@ class Convolution(NamedTuple):
 
 
 def convolution(primitive: core.Primitive, params: Mapping[str, Any]) -> Convolution | None:
-    """What a conv_general_dilated does; None for anything else."""
+    """The axes and sizes of a conv_general_dilated; None for anything else."""
     if primitive is not primitives.conv_general_dilated_p:
         return None
     numbers = params["dimension_numbers"]
     out_axis, in_axis, *window = numbers.rhs_spec
     return Convolution(
-        out_axis,
-        in_axis,
-        tuple(window),
-        numbers.out_spec[1],
-        tuple(params["window_strides"]),
-        tuple(params["padding"]),
-        tuple(params["lhs_dilation"]),
-        tuple(params["rhs_dilation"]),
-        params["feature_group_count"],
-        params["batch_group_count"],
+        out_axis=out_axis,
+        in_axis=in_axis,
+        window=tuple(window),
+        features=numbers.out_spec[1],
+        strides=tuple(params["window_strides"]),
+        padding=tuple(params["padding"]),
+        lhs_dilation=tuple(params["lhs_dilation"]),
+        rhs_dilation=tuple(params["rhs_dilation"]),
+        groups=params["feature_group_count"],
+        batch_groups=params["batch_group_count"],
     )
 
 
 def apply(primitive: core.Primitive, params: Mapping[str, Any], args: Sequence[Any]) -> Any:
-    """An elementwise operation of one result, on arrays of any one shape."""
+    """Applies an elementwise primitive of one result to arrays of one shape, whichever it is."""
     return primitive.bind(*args, **primitive.get_bind_params(dict(params)))

@@ -1,7 +1,6 @@
-"""Tables of JAX's operations by what they do, by the names that JAX gives their primitives.
+"""Tables that sort JAX's primitives, by name, by what they do to their arguments.
 
-Whoever reads a computation asks these tables; how to read an operation's parameters is known to
-``jax_internals`` alone.
+How the parameters of a primitive are read stands in ``jax_internals``.
 """
 
 from __future__ import annotations
@@ -16,14 +15,21 @@ _FUNCTIONS = (
     *("sin", "cos", "tan", "atan2", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
 )
 
-# Sums of two arrays, element by element; ``add_any`` is that of a gradient.
+# Elementwise sums of two arrays; ``add_any`` is the sum that differentiation inserts.
 SUMS = frozenset(("add", "sub", "add_any"))
-# What takes a weight to a weight of the same kind, scaled or shifted.
+# Applied to a weight these give a weight again, scaled or shifted.
 ARITHMETIC = frozenset((*_ARITHMETIC, "select_n", "add_any"))
 # Reductions, and what each computes.
 STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
 POOLS = frozenset(("reduce_window_max", "reduce_window_sum"))
-# What hands a single number on as it is.
+# These add up or multiply elements across an array, so how they round depends on their order.
+ROUNDED_SUMS = frozenset(
+    (
+        *("dot_general", "ragged_dot_general", "conv_general_dilated", "reduce_window_sum"),
+        *("reduce_sum", "reduce_prod", "cumsum", "cumprod", "cumlogsumexp"),
+    )
+)
+# Applied to one number these give that number.
 KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape", "squeeze"))
 
 # Each element of the result depends on the elements of the arguments at its own place alone.
@@ -34,8 +40,8 @@ ELEMENTWISE = frozenset(
         *("select_n", "stop_gradient", "convert_element_type", "add_any"),
     )
 )
-# Of these a part of the result has the same bits when it is computed alone: compilers compute them
-# element by element, in the same way in arrays of any size.
+# Any part of the result of these has the same bits when it is computed alone, because compilers
+# compute each element in the same way in arrays of any size.
 SAME_BITS_IN_PARTS = frozenset(
     (
         *(*_ARITHMETIC, *_COMPARISONS, *_BITWISE, *_ROUNDING, *_FUNCTIONS),
@@ -45,9 +51,9 @@ SAME_BITS_IN_PARTS = frozenset(
         *("reshape", "squeeze", "expand_dims", "broadcast_in_dim"),
     )
 )
-# What keeps the elements in their order, or repeats them.
+# These keep the elements in row-major order, or repeat them.
 KEEPS_ORDER = frozenset(("reshape", "squeeze", "expand_dims", "broadcast_in_dim"))
-# What moves numbers about and changes none.
+# These move or select elements and change none.
 MOVES = frozenset(
     (
         *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate"),
@@ -55,7 +61,7 @@ MOVES = frozenset(
         *("dynamic_slice", "dynamic_update_slice"),
     )
 )
-# What leaves a signal the signal it was; and what changes its scale and offset at most.
+# These leave an activation what it was; those of AFFINE change its scale and offset at most.
 KEEPS_SIGNAL = frozenset(
     (
         *("reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "stop_gradient"),

@@ -1,4 +1,9 @@
-"""Taps: a computation run again, with its intermediate values seen on the way, loops included."""
+"""Re-runs a recorded program and calls a function on chosen intermediates, also inside scan.
+
+Such a function is a *tap*. It may also replace the intermediate, which is how a gradient is
+observed: a *sink* is an extra input of the program that is handed to the tap, and the gradient with
+respect to it is what the tap makes of the cotangent that passes.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,11 @@ import jax
 from . import jax_internals as internals
 from .ir import Op, Program, Value, evaluate, order
 
-# What to do with a value: given it and its sink (None without), the value to go on with, and what
-# is seen, an array of the same shape each time.
+# Takes an intermediate and its sink (None if it has none). Returns the value to continue with, and
+# what is to be reported of it: an array of the same shape at each call.
 Tap = Callable[[Any, Any], tuple[Any, Any]]
 
-_SINKS = 1_000_000  # positions of a loop's inputs from which on they are sinks
+_SINKS = 1_000_000  # inputs of a loop at this position and above are sinks
 
 
 def run(
@@ -23,10 +28,10 @@ def run(
     taps: Mapping[Value, Tap],
     sinks: Mapping[Value, Any],
 ) -> tuple[list[Any], dict[Value, Any]]:
-    """The values of ``outputs`` and what the taps saw, with an axis for each scan around them.
+    """Computes ``outputs``, given the values in ``env``; returns them and what the taps reported.
 
-    A sink is handed to its tap: an array with the same leading axes. Values in while loops and
-    branches are not seen.
+    What is reported inside a scan is stacked along a leading axis, one for each scan around it, and
+    a sink must have the same leading axes. Taps inside while loops and branches are not called.
     """
     known, seen = dict(env), {}
 
@@ -53,7 +58,7 @@ def run(
 def _scan(
     op: Op, args: Sequence[Any], taps: Mapping[Value, Tap], sinks: Mapping[Value, Any]
 ) -> tuple[list[Any], dict[Value, Any]]:
-    """A scan, what is seen in its body stacked."""
+    """Runs a scan; what the taps in its body report is stacked by the scan."""
     assert op.part is not None
     part, (body,) = op.part, op.part.bodies
     inside = sorted_taps(body, taps)
@@ -69,7 +74,7 @@ def _scan(
 
     inputs = dict(zip(part.kept_inputs, args, strict=True)) | extra
     carried = part.control.carried
-    # What is seen follows the loop's own outputs, under positions that nothing else has.
+    # What the taps report follows the loop's own outputs.
     found = internals.run_control(
         op.primitive, op.params, [step], inputs, carried, part.kept_outputs
     )
@@ -78,7 +83,7 @@ def _scan(
 
 
 def sorted_taps(program: Program, taps: Mapping[Value, Tap]) -> list[Value]:
-    """The tapped values that a program makes, in loops too, in a fixed order."""
+    """The tapped values of a program and of the loops inside it, always in the same order."""
     found: dict[Value, None] = {v: None for v in program.inputs if v in taps}
     for op in order(program.outputs):
         found |= {v: None for v in op.outputs if v in taps}
@@ -88,5 +93,5 @@ def sorted_taps(program: Program, taps: Mapping[Value, Tap]) -> list[Value]:
 
 
 def sink_shape(turns: Sequence[int], width: int) -> jax.ShapeDtypeStruct:
-    """The shape of a sink of ``width`` numbers within scans of these lengths."""
+    """The shape of a sink of ``width`` numbers inside scans of these lengths, outermost first."""
     return jax.ShapeDtypeStruct((*turns, width), "float32")

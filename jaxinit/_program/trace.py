@@ -1,4 +1,4 @@
-"""Traces a function of any arguments: its computation as a jaxpr of the arrays among them."""
+"""Traces a function of any arguments to a jaxpr of the arrays among them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .trees import KeyPath, Skeleton, has_shape
 
 
 class Trace(NamedTuple):
-    """What a function computes of its arrays.
+    """What a function computes, as a jaxpr of the arrays among its arguments.
 
     Attributes:
-      jaxpr: the computation, from arrays to arrays.
+      jaxpr: the computation, from the arrays given to the arrays returned.
       arguments: the arrays (or ShapeDtypeStructs) among the function's arguments.
-      paths: where each of them stands in ``(args, kwargs)``.
-      results: what surrounds the arrays that the function returns.
+      paths: the path of each of them in ``(args, kwargs)``.
+      results: the tree that the function returns, without its arrays.
     """
 
     jaxpr: ClosedJaxpr
@@ -29,7 +29,7 @@ class Trace(NamedTuple):
 
 
 def trace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Trace:
-    """The trace of ``function(*args, **kwargs)``; what is not an array is static."""
+    """Traces ``function(*args, **kwargs)``; arguments that are not arrays are static."""
     flat, structure = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))
     places = [i for i, (_, x) in enumerate(flat) if has_shape(x)]
     found: list[Skeleton] = []
@@ -48,5 +48,5 @@ def trace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
         with internals.brief_tracers():
             jaxpr = jax.make_jaxpr(of_arrays)(*arguments)
     except Exception:
-        jaxpr = jax.make_jaxpr(of_arrays)(*arguments)  # for the whole message of a tracer's error
+        jaxpr = jax.make_jaxpr(of_arrays)(*arguments)  # fails again, with JAX's full message
     return Trace(jaxpr, arguments, tuple(flat[i][0] for i in places), found[-1])

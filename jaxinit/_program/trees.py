@@ -1,4 +1,4 @@
-"""Pytrees: their arrays by path, and everything in them that is not an array."""
+"""Takes pytrees apart: the arrays with their paths, and everything in them that is not an array."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ KeyPath = tuple[Any, ...]
 
 
 def has_shape(x: Any) -> bool:
-    """Whether it is an array, or stands for one as a ``ShapeDtypeStruct`` does."""
+    """Whether ``x`` is an array, or stands for one, like a ``ShapeDtypeStruct``."""
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
 def is_number(x: Any) -> bool:
-    """Whether it is a Python number, which ``jax.jit`` would turn into an array."""
+    """Whether ``x`` is a Python number, which ``jax.jit`` would turn into an array."""
     return isinstance(x, bool | int | float | complex) and not has_shape(x)
 
 
 def path_text(path: KeyPath) -> str:
-    """A path as people write it: its keys joined by "/"."""
+    """A path as text, its keys joined by "/": layers/0/kernel."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def arrays(tree: Tree) -> list[tuple[str, Any]]:
-    """The arrays of a tree with their paths; what is not an array is left out.
+    """The arrays of a tree, each with its path; everything else is left out.
 
-    A path ends at the first thing that has a shape, so a variable of ``flax.nnx`` is named like
+    A path ends at the first node that has a shape, so a variable of ``flax.nnx`` has the path of
     the parameter that it holds.
     """
     found = []
@@ -44,16 +44,16 @@ def arrays(tree: Tree) -> list[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """A tree without its arrays: its structure, and whatever else stands in it.
+    """A tree without its arrays: its structure and the leaves that are not arrays.
 
-    A Python number counts as an array where the tree is stored or compiled, and keeps its value and
-    type where the tree is rebuilt.
+    A Python number counts as an array where the tree is saved or compiled. Where the tree is
+    rebuilt, it comes back as the same Python number.
 
     Attributes:
       structure: the tree's structure, as ``jax.tree.flatten`` gives it.
       paths: the path of each array, in the order of the tree.
-      aside: position among the tree's leaves -> what stands there and is not an array.
-      numbers: position among the arrays -> the Python number that stands there.
+      aside: position among the tree's leaves -> the leaf there that is not an array.
+      numbers: position among the arrays -> the Python number there.
     """
 
     structure: Any
@@ -63,7 +63,7 @@ class Skeleton:
 
     @staticmethod
     def of(tree: Tree) -> tuple[Skeleton, list[Any]]:
-        """The skeleton of a tree, and its arrays."""
+        """The skeleton of a tree, and its arrays and numbers."""
         flat, structure = jax.tree_util.tree_flatten_with_path(tree)
         aside = {i: x for i, (_, x) in enumerate(flat) if not (has_shape(x) or is_number(x))}
         kept = [(path_text(path), x) for i, (path, x) in enumerate(flat) if i not in aside]
@@ -72,21 +72,21 @@ class Skeleton:
         return Skeleton(structure, paths, aside, numbers), [x for _, x in kept]
 
     def filled(self, arrays: Iterable[Any]) -> Tree:
-        """The tree with these in place of its arrays and numbers."""
+        """The tree with these in the places of its arrays and numbers."""
         given = iter(arrays)
         places = range(self.structure.num_leaves)
         items = [self.aside[i] if i in self.aside else next(given) for i in places]
         return jax.tree.unflatten(self.structure, items)
 
     def restored(self, arrays: Iterable[Any]) -> Tree:
-        """The tree with these in place of its arrays; its numbers as they were."""
+        """The tree with these in the places of its arrays, and with the numbers that it had."""
         return self.filled(self.numbers.get(i, x) for i, x in enumerate(arrays))
 
     def indices(self) -> Tree:
-        """The tree with the index of each array in its place, and None for what is not one."""
+        """The tree with the index of each array in its place, and None for other leaves."""
         bare = Skeleton(self.structure, self.paths, dict.fromkeys(self.aside), {})
         return bare.filled(range(len(self.paths)))
 
     def select(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Of one item for each leaf of the tree, those of the arrays."""
+        """Given one item for each leaf of the tree, the items of the arrays."""
         return (item for i, item in enumerate(items) if i not in self.aside)

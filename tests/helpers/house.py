@@ -14,7 +14,8 @@ FLOORS = (
     ("_text",),
     ("_random",),
     ("_program", "_schemes"),
-    ("_make", "initializers", "layouts"),
+    ("initializers", "layouts"),
+    ("_make",),
     ("_choose", "recipes", "_functions"),
     ("_infer", "_layers"),
     ("_check",),
@@ -25,7 +26,7 @@ FLOORS = (
 NEVER = {  # room -> rooms that it does not import, although they stand lower
     "_program": {"_text"},
     "_schemes": {"_program", "_text"},
-    "_make": {"_schemes", "initializers", "layouts"},
+    "_make": {"_schemes", "layouts"},
     "_choose": {"_make", "_program"},
     "_layers": {"_make", "_program"},
     "recipes": {"_make", "_program"},

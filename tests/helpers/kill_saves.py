@@ -1,8 +1,9 @@
-"""kill_saves.py FOLDER FORMAT N: kills a save at N random moments, and has each resumed.
+"""kill_saves.py FOLDER FORMAT N: kills a save at N random moments and resumes each.
 
-Prints how many were killed before their end, how many then gave the bytes of a save left alone, and
-how many had pieces on disk. The saves run in children that are forked before JAX has started. Every
-fourth moment is of the whole run, the others of the time from the first piece on.
+Prints how many were killed before they ended, how many of these gave the same bytes as a save that
+was left alone, and how many had pieces on disk when killed. The saves run in child processes that
+are forked before JAX starts. Every fourth is killed at any moment of its run, the others after
+their first piece is on disk.
 """
 
 import hashlib
@@ -16,12 +17,12 @@ import time
 import jax
 
 import jaxinit
-from jaxinit._make import chunks
+from jaxinit._make import pieces
 from jaxinit._make import save as saving
 
 
 def tree_hash(folder):
-    """Of every file, but orbax's notes of when it was made."""
+    """A hash of every file, except those in which orbax notes the time."""
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         if file.name not in ("_CHECKPOINT_METADATA", "commit_success.txt"):
@@ -30,7 +31,7 @@ def tree_hash(folder):
 
 
 def save(path, format):
-    chunks.PIECE_BYTES = saving._BATCH_BYTES = 2**15
+    pieces.PIECE_BYTES = saving._BATCH_BYTES = 2**15
 
     def init(key):
         large = jaxinit.he_normal(key, (1024, 512))
@@ -76,7 +77,7 @@ def main():
             time.sleep(chance.uniform(0, seconds - first))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        if not path.exists():  # else it had ended before
+        if not path.exists():  # else the save had ended before the kill
             killed += 1
             partly += bool(noted(path))
             same += finish(path, format) == whole
@@ -84,13 +85,13 @@ def main():
 
 
 def noted(path):
-    """The pieces that a save has noted as done."""
+    """The logs of the pieces that a save has on disk."""
     logs = path.with_name(path.name + ".partial").glob("jaxinit.done/*.log")
     return "".join(log.read_text() for log in logs)
 
 
 def seconds_to_first(path, begun):
-    """Wait until a save has noted its first piece, or is done."""
+    """Waits until the first piece of a save is in the log, or the save has ended."""
     while not (noted(path) or path.exists()) and time.monotonic() < begun + 60:
         time.sleep(0.001)
     return time.monotonic() - begun

@@ -1,6 +1,6 @@
-"""Small models: each a function of a width and a depth that gives an init function and arguments.
+"""Small models in several frameworks, each a function of width and depth that returns a Case.
 
-The transformer has nine leaves a layer and three more.
+The transformers have nine arrays in each layer, and three more.
 """
 
 from __future__ import annotations
@@ -180,6 +180,19 @@ def haiku_mlp(width=16) -> Case:
     return Case(model.init, (jax.random.PRNGKey(0), jnp.ones((1, 5))))
 
 
+def haiku_batch_norm(width=8, layers=3) -> Case:
+    """A model whose state depends on the forward pass."""
+
+    def net(x):
+        for _ in range(layers):
+            x = hk.Conv2D(width, 3, with_bias=False)(x)
+            x = jax.nn.relu(hk.BatchNorm(True, True, 0.9)(x, is_training=True))
+        return hk.Linear(10)(x.mean((1, 2)))
+
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    return Case(hk.transform_with_state(net).init, (jax.random.PRNGKey(0), x))
+
+
 def train_state(width=16, layers=2) -> Case:
     model = LinenTransformer(width, layers, 32)
 
@@ -191,7 +204,7 @@ def train_state(width=16, layers=2) -> Case:
 
 
 def partitioned(width=16) -> Case:
-    """Parameters in boxes."""
+    """Parameters in flax's metadata boxes."""
     kernel = nn.with_partitioning(nn.initializers.he_normal(), (None, "model"))
     bias = nn.with_logical_partitioning(nn.initializers.zeros, ("embed",))
     model = nn.Dense(width, kernel_init=kernel, bias_init=bias)
@@ -216,6 +229,6 @@ MODELS: dict[str, Callable[[], Case]] = {
     )
 }
 
-# A stride of them, and all of them behind the slow marker.
+# For the quick tests a few of them; the slow marker selects all.
 _OFTEN = ("linen_transformer", "nnx_sharded", "scan_transformer", "resnet", "equinox_mlp")
 STRIDE = [n if n in _OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]

@@ -1,7 +1,8 @@
-"""Several processes for real, on loopback: the same values, and each writes its share."""
+"""Several processes on this machine make the same values, and each writes its share."""
 
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -22,12 +23,12 @@ def free_port():
         return found.getsockname()[1]
 
 
-def run(processes, folder):
-    """What each process printed."""
+def run(processes, folder, *more):
+    """Runs the processes; returns what each printed."""
     arguments = [str(free_port()), str(processes)]
     started = [
         subprocess.Popen(
-            [sys.executable, WORKER, *arguments, str(i), str(folder)],
+            [sys.executable, WORKER, *arguments, str(i), str(folder), *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -41,13 +42,18 @@ def run(processes, folder):
             process.kill()
     for process, (_, errors) in zip(started, ended, strict=True):
         assert process.returncode == 0, errors
-    lines = [line for out, _ in ended for line in out.splitlines() if line.startswith("hashes ")]
-    return [json.loads(line.removeprefix("hashes ")) for line in lines]
+    return [out.splitlines() for out, _ in ended]
+
+
+def said(word, printed):
+    """Of what each process printed, the line that begins with a word."""
+    (line,) = (line for line in printed if line.startswith(f"{word} "))
+    return line.removeprefix(f"{word} ")
 
 
 @pytest.mark.parametrize("processes", slow_but([1, 2, 4], [2]))
 def test_the_same_bits_from_any_number_of_processes(processes, tmp_path):
-    hashes = run(processes, tmp_path)
+    hashes = [json.loads(said("hashes", out)) for out in run(processes, tmp_path)]
     case = models.scan_transformer()
     planned = jaxinit.plan(case.init, *case.args)
     assert len(hashes) == processes
@@ -55,3 +61,17 @@ def test_the_same_bits_from_any_number_of_processes(processes, tmp_path):
     for format, read in READERS.items():
         assert read(tmp_path / format, planned) == expected(planned)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["orbax", "safetensors"]
+
+
+def test_if_one_process_fails_the_others_stop(tmp_path):
+    """They say which one; the save then goes on, with any number of processes."""
+    printed = run(2, tmp_path, "fails")
+    errors = [said("error", out) for out in printed]
+    assert [int(said("made", out)) for out in printed] == [1, 2]  # not their whole shares
+    assert re.match(r"Plan\.save: process 1 failed, so the others stopped; ", errors[0])
+    assert re.match(r"Plan\.save: writing to .*orbax\.partial failed \(invalid literal", errors[1])
+    (hashes,) = run(1, tmp_path)
+    case = models.scan_transformer()
+    planned = jaxinit.plan(case.init, *case.args)
+    assert len(json.loads(said("hashes", hashes))) == len(planned.leaves)
+    assert READERS["orbax"](tmp_path / "orbax", planned) == expected(planned)

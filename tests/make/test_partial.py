@@ -1,4 +1,4 @@
-"""Windows and pieces: parts of a leaf, made without the rest, with the bits of the whole."""
+"""Windows and pieces: parts of an array, computed without the rest, have the bits of the whole."""
 
 import math
 
@@ -12,7 +12,7 @@ from jax import lax
 from table import key_data
 
 import jaxinit
-from jaxinit._make import chunks, partial
+from jaxinit._make import partial, pieces
 from jaxinit._make.compile import Maker
 
 KEY = jax.random.key(3)
@@ -21,11 +21,11 @@ CAPTURED = np.random.default_rng(0).normal(size=(40, 40)).astype("float32")
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(chunks, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
 
 
 def joined(maker, index, entry):
-    return np.concatenate([chunks.make(maker, p) for p in chunks.pieces(index, entry)])
+    return np.concatenate([pieces.make(maker, p) for p in pieces.cut(index, entry)])
 
 
 @pytest.mark.parametrize("name", models.STRIDE)
@@ -33,12 +33,12 @@ def test_pieces_have_the_bits_of_the_whole(name, small_pieces):
     case = models.MODELS[name]()
     planned = jaxinit.plan(case.init, *case.args)
     maker = Maker(planned._recording, "test")
-    entries = chunks.entries(planned._recording)
+    entries = pieces.entries(planned._recording)
     for i, entry in enumerate(entries):
-        whole = chunks.stored(maker.leaf(i))
+        whole = pieces.stored(maker.leaf(i))
         assert joined(maker, i, entry).tobytes() == whole.tobytes(), entry.path
         if entry.nbytes > 1000:
-            assert entry.box != entry.shape  # none of these has to be made whole
+            assert entry.box != entry.shape  # none of these must be made whole
 
 
 LAWS = {
@@ -79,11 +79,11 @@ LAWS = {
 @pytest.mark.parametrize("name", LAWS)
 def test_windows_of_every_kind_of_program(name, small_pieces):
     planned = jaxinit.plan(lambda key: LAWS[name](key, (7, 24, 40)), KEY)
-    maker, (entry,) = Maker(planned._recording, "test"), chunks.entries(planned._recording)
+    maker, (entry,) = Maker(planned._recording, "test"), pieces.entries(planned._recording)
     assert entry.box != entry.shape
-    whole = chunks.stored(maker.leaf(0))
+    whole = pieces.stored(maker.leaf(0))
     assert joined(maker, 0, entry).tobytes() == whole.tobytes()
-    for i in range(len(maker._compiled)):  # the pieces share one program, and it needs no room
+    for i in range(len(maker._compiled)):  # the pieces share one program without large temporaries
         assert len(maker._compiled) == 2
         program = list(maker._compiled.values())[i]
         assert program.memory_analysis().temp_size_in_bytes < 8 * whole.nbytes
@@ -119,14 +119,14 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_cannot_be_cut_is_made_whole(name, small_pieces):
     planned = jaxinit.plan(WHOLE[name], KEY)
-    maker, (entry,) = Maker(planned._recording, "test"), chunks.entries(planned._recording)
-    whole = chunks.stored(jax.jit(WHOLE[name])(KEY))
+    maker, (entry,) = Maker(planned._recording, "test"), pieces.entries(planned._recording)
+    whole = pieces.stored(jax.jit(WHOLE[name])(KEY))
     assert joined(maker, 0, entry).tobytes() == whole.tobytes()
     assert entry.box == entry.shape
 
 
 def test_beyond_32_bits_of_index():
-    """The end of a leaf of 2^33 elements, against the oracle and JAX's own words."""
+    """The last elements of an array of 2^33, compared with the oracle and with JAX's own words."""
     shape = (2**17, 2**16)
     planned = jaxinit.plan(
         lambda key: {"ours": jaxinit.he_uniform(key, shape), "jax": jax.random.uniform(key, shape)},
@@ -162,25 +162,25 @@ def test_a_window_needs_no_temporary():
 
 
 def test_boxes_are_rows_that_fit():
-    limit = chunks.PIECE_BYTES // 4
-    assert chunks._box((1000, limit // 100), 4, 10 * (limit // 100) * 100) == (
+    limit = pieces.PIECE_BYTES // 4
+    assert pieces._box((1000, limit // 100), 4, 10 * (limit // 100) * 100) == (
         100,
         limit // 100,
     )
-    assert chunks._box((3, 7, limit // 2), 4, 21 * limit // 2) == (1, 2, limit // 2)
-    layers = 50, limit // 100, 10  # blocks of one layer: a window must not cross two
-    assert chunks._box(layers, 4, limit // 100 * 10) == (1, limit // 100, 10)
-    assert chunks._box((5 * limit,), 4, 5 * limit) == (limit,)
-    tiny = 2**20, 64  # parts of one row each would be too many
-    assert chunks._box(tiny, 4, 64) == tiny
+    assert pieces._box((3, 7, limit // 2), 4, 21 * limit // 2) == (1, 2, limit // 2)
+    layers = 50, limit // 100, 10  # each layer is a block, which a window must not cross
+    assert pieces._box(layers, 4, limit // 100 * 10) == (1, limit // 100, 10)
+    assert pieces._box((5 * limit,), 4, 5 * limit) == (limit,)
+    tiny = 2**20, 64  # pieces of one row each would be too many
+    assert pieces._box(tiny, 4, 64) == tiny
     for shape in [(32, 4096, 7168), (100, 33_200_000), (5, 26_000_000), (7, 11, 13, 17, 4001)]:
-        assert math.prod(chunks._box(shape, 4, math.prod(shape))) <= limit
+        assert math.prod(pieces._box(shape, 4, math.prod(shape))) <= limit
 
 
 def test_the_rule_against_repeated_floats_is_needed():
-    """Where rows are repeated, XLA rounds otherwise than an element at a time would."""
+    """XLA rounds differently where rows are repeated, so such a product has no windows."""
     function = WHOLE["repeated rows"]
     x, rows = jax.random.normal(KEY, (40, 40)), np.arange(40.0, dtype=np.float32)[:, None]
     assert not np.array_equal(jax.jit(function)(KEY), np.asarray(x) * rows)
     output = jaxinit.plan(function, KEY)._recording.program.outputs[0]
-    assert partial.unit(output, 100, partial.Place("cpu")) is None
+    assert partial.unit(output, 100, partial.Setting("cpu")) is None

@@ -1,15 +1,19 @@
-"""Plans: the same bits as jit(init), one program per distinct leaf, errors, shardings."""
+"""Plans: the bits of jit(init), one program for each kind of array, errors, shardings."""
 
 import functools
 import math
+import pickle
 import subprocess
 import sys
 
 import equinox as eqx
+import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import models
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
@@ -18,6 +22,7 @@ from table import slow_but
 
 import jaxinit
 from jaxinit import materialize, plan
+from jaxinit._program.trees import is_number
 
 KEY = jax.random.key(0)
 CASES = {
@@ -40,14 +45,18 @@ def bits(leaf):
 
 
 def assert_same(got, expected):
-    """Structure and bits."""
+    """Asserts that two trees have the same structure and bits."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     assert list(map(bits, jax.tree.leaves(got))) == list(map(bits, jax.tree.leaves(expected)))
 
 
 def arrays(tree):
-    """The bits of the arrays, where functions among the leaves keep structures from comparing."""
-    return [bits(leaf) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    """The bits of the arrays of a tree; structures that hold functions cannot be compared.
+
+    Python numbers count as the arrays that ``jax.jit`` makes of them.
+    """
+    found = [jnp.asarray(x) if is_number(x) else x for x in jax.tree.leaves(tree)]
+    return [bits(leaf) for leaf in found if hasattr(leaf, "dtype")]
 
 
 SLOW = (
@@ -130,6 +139,66 @@ def test_an_argument_whose_values_do_not_matter_may_be_a_struct():
     tokens = jax.ShapeDtypeStruct(models.TOKENS.shape, models.TOKENS.dtype)
     expected = arrays(materialize(case.init, *case.args))
     assert arrays(materialize(case.init, case.args[0], tokens)) == expected
+
+
+def test_python_numbers_stay_what_they_are():
+    """A Dropout works afterwards, as it does when the module is made by Equinox alone."""
+
+    def init(key):
+        layers = [eqx.nn.Linear(4, 4, key=key), eqx.nn.Dropout(0.5)]
+        return eqx.nn.Sequential(layers), 3, True, 2.5
+
+    for make in (materialize, lambda f, key: plan(f, key).materialize()):
+        model, *numbers = make(init, KEY)
+        assert numbers == [3, True, 2.5]
+        assert [type(x) for x in numbers] == [int, bool, float]
+        assert model.layers[1].p == 0.5
+        assert type(model.layers[1].inference) is bool
+        run = eqx.filter_jit(lambda model, x, key: model(x, key=key))
+        x = jnp.ones(4)
+        np.testing.assert_array_equal(run(model, x, key=KEY), run(init(KEY)[0], x, key=KEY))
+        np.testing.assert_array_equal(
+            run(eqx.nn.inference_mode(model), x, KEY), run(model.layers[0], x, None)
+        )
+
+
+SHARED = {
+    "haiku": lambda: models.haiku_batch_norm(),
+    "weight norm": lambda: models.Case(weight_norm, (KEY,)),
+    "in a loop": lambda: models.Case(looped, (KEY,)),
+}
+
+
+def weight_norm(key):
+    v = jax.random.normal(key, (300, 200))
+    g = jnp.linalg.norm(v, axis=0)
+    return {"v": v, "g": g, "w": v / g}
+
+
+def looped(key):
+    w = jax.random.normal(key, (3, 40, 40))
+    x = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), jnp.ones((9, 40)), w)[0]
+    return {"mean": x.mean(0), "square": (x**2).mean(0), "w": w}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_shares_a_forward_pass_runs_whole(name):
+    """Made one by one, such arrays repeat the forward pass, and some differ in the last bits."""
+    case = SHARED[name]()
+    planned = plan(case.init, *case.args)
+    assert planned.whole is not None
+    assert "arrays share sums, as a forward pass does; the first is " in planned.whole
+    assert len(planned.executables) == 1
+    assert f"runs whole: {planned.whole}" in str(planned)
+    assert_same(planned.materialize(), jax.jit(case.init)(*case.args))
+
+
+def test_what_shares_only_draws_is_made_one_by_one():
+    def init(key):
+        w = jaxinit.he_normal(key, (8, 8))
+        return {"w": w, "ema": w * 0.5, "tied": w, "mean": w.mean(0), "y": jnp.ones((2, 8)) @ w}
+
+    assert plan(init, KEY).whole is None
 
 
 def test_effects_run_whole_and_say_so():
@@ -232,13 +301,28 @@ def test_nnx_module_from_its_plan():
 
 
 def test_time_is_flat_in_leaves_by_operations_not_clock():
-    """What is compiled does not grow: the operations of all executables, at two depths."""
+    """The operations of all executables together are as many at depth 20 as at depth 2."""
     sizes = []
     for layers in (2, 20):
         case = models.linen_transformer(layers=layers)
         planned = plan(case.init, *case.args)
         sizes.append(sum(executable.operations for executable in planned.executables))
     assert sizes[0] == sizes[1]
+
+
+def test_a_model_stands_for_its_init_function():
+    x = jnp.ones((2, 3))
+    dense, mlp = nn.Dense(4), hk.transform(lambda x: hk.nets.MLP([4, 2])(x))
+    for model, args in ((dense, (KEY, x)), (mlp, (KEY, x)), (optax.sgd(0.1, 0.9), ({"w": x},))):
+        for made in (materialize(model, *args), plan(model, *args).materialize()):
+            assert_same(made, jax.jit(model.init)(*args))
+    assert plan(eqx.nn.Linear, 3, 4, key=KEY).leaves[0].path == "weight"  # a class makes an object
+
+
+def test_a_plan_is_not_pickled():
+    text = r"^Plan: cannot be pickled, because .*; pickle the init function and its arguments"
+    with pytest.raises(TypeError, match=text):
+        pickle.dumps(plan(jnp.zeros_like, jnp.ones(3)))
 
 
 MISFIT = {"out_shardings": {"wrong": None}}
@@ -248,6 +332,7 @@ ERRORS = [
         TypeError,
         r"^plan: expected an init function first, as model\.init; got a int\.",
     ),
+    (lambda: plan(None), TypeError, r"^plan: .*; got a NoneType\. Write plan\(model\.init, key, x"),
     (lambda: materialize("x", KEY), TypeError, r"^materialize: expected an init function first"),
     (
         lambda: materialize(jnp.sin, jax.ShapeDtypeStruct((3,), "float32")),

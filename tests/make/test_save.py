@@ -1,4 +1,4 @@
-"""Saving: read by the formats' own libraries, resumed after a kill, nothing lost."""
+"""Saving: the formats' own libraries read it, a killed save resumes, and nothing is lost."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ from safetensors import deserialize, safe_open
 from table import slow_but
 
 import jaxinit
-from jaxinit._make import chunks, formats, save
+from jaxinit._make import formats, pieces, save
 from jaxinit._make.compile import Maker
 
 KEY = jax.random.key(5)
@@ -27,15 +27,15 @@ HERE = pathlib.Path(__file__).parents[1] / "helpers"
 
 @pytest.fixture
 def small(monkeypatch):
-    """Pieces, shards and batches so small that small models have many."""
-    monkeypatch.setattr(chunks, "PIECE_BYTES", 1000)
+    """Pieces, shards and batches so small that a small model has many of each."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
     monkeypatch.setattr(formats, "SHARD_BYTES", 10_000)
     monkeypatch.setattr(save, "_BATCH_BYTES", 3000)
 
 
 def expected(planned):
     maker = Maker(planned._recording, "test")
-    return [chunks.stored(maker.leaf(i)).tobytes() for i in range(len(planned.leaves))]
+    return [pieces.stored(maker.leaf(i)).tobytes() for i in range(len(planned.leaves))]
 
 
 def read_safetensors(folder, planned):
@@ -47,8 +47,9 @@ def read_safetensors(folder, planned):
 
 
 def read_orbax(folder, planned):
-    """By orbax's reader of today and its next one; the same values."""
-    names = json.loads((folder / "jaxinit.json").read_text())["names"]
+    """Reads with orbax's present reader and its v1 reader, and checks that they agree."""
+    leaves = json.loads((folder / "jaxinit.json").read_text())["leaves"]
+    names = [leaf["name"] for leaf in leaves.values()]
     read = []
     for tree in (ocp.StandardCheckpointer().restore(folder.absolute()), ocp1.load(folder)):
         flat, _ = jax.tree_util.tree_flatten_with_path(tree)
@@ -182,8 +183,8 @@ class StoppedError(Exception):
 
 
 def cut_off(planned, path, format, monkeypatch, after):
-    """A save whose process ends after some pieces."""
-    write, count = chunks.make, iter(range(after))
+    """Starts a save that fails after it has made some pieces."""
+    write, count = pieces.make, iter(range(after))
 
     def make(maker, piece):
         if next(count, None) is None:
@@ -191,7 +192,7 @@ def cut_off(planned, path, format, monkeypatch, after):
         return write(maker, piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(chunks, "make", make)
+        patch.setattr(pieces, "make", make)
         with pytest.raises(StoppedError):
             planned.save(path, format=format)
 
@@ -201,16 +202,16 @@ def test_a_save_goes_on_where_it_was(format, small, tmp_path, monkeypatch):
     planned = sample()
     cut_off(planned, tmp_path / "m", format, monkeypatch, 20)
     logs = list((tmp_path / "m.partial").glob("jaxinit.done/*.log"))
-    done = sum(len(log.read_text().split()) for log in logs)
+    done = sum(len(log.read_text().splitlines()) for log in logs)
     assert 0 < done <= 20
     made = []
-    make = chunks.make
-    monkeypatch.setattr(chunks, "make", lambda m, piece: (made.append(piece), make(m, piece))[1])
+    make = pieces.make
+    monkeypatch.setattr(pieces, "make", lambda m, piece: (made.append(piece), make(m, piece))[1])
     planned.save(tmp_path / "m", format=format)
-    pieces = sum(
-        len(list(chunks.pieces(i, e))) for i, e in enumerate(chunks.entries(planned._recording))
+    total = sum(
+        len(list(pieces.cut(i, e))) for i, e in enumerate(pieces.entries(planned._recording))
     )
-    assert len(made) == pieces - done + 1  # the rest, and one to compare
+    assert len(made) == total - done + 1  # the rest, and one to compare
     assert READERS[format](tmp_path / "m", planned) == expected(planned)
     made.clear()
     planned.save(tmp_path / "m", format=format)  # complete: one is compared, nothing is done
@@ -218,7 +219,7 @@ def test_a_save_goes_on_where_it_was(format, small, tmp_path, monkeypatch):
 
 
 def test_a_torn_line_of_the_log_does_not_count(small, tmp_path, monkeypatch):
-    """Nor after a second cut, when more has been noted."""
+    """Nor after a second interruption, when more lines have been written."""
     planned = sample()
     cut_off(planned, tmp_path / "m", "safetensors", monkeypatch, 8)
     (log,) = (tmp_path / "m.partial").glob("jaxinit.done/*.log")
@@ -256,7 +257,10 @@ def test_cut_off_while_the_manifest_is_written(small, tmp_path):
 
 
 OTHERS = {
-    "seed": (lambda: sample(seed=6), r"is a checkpoint of another plan, seed or format"),
+    "seed": (
+        lambda: sample(seed=6),
+        r"is an interrupted checkpoint of another plan, seed or format",
+    ),
     "values": (lambda: sample(scale=0.03), r"was begun with other values of '0' than this plan"),
 }
 
@@ -301,7 +305,7 @@ def test_paths_that_are_relative_or_end_in_a_slash(small, tmp_path, monkeypatch)
 
 def test_what_a_format_cannot_hold(tmp_path):
     planned = jaxinit.plan(lambda key: {"a": {"b": jnp.zeros(3, "int4")}}, KEY)
-    with pytest.raises(ValueError, match=r"^Plan\.save: safetensors cannot hold a/b \(has no "):
+    with pytest.raises(ValueError, match=r"^Plan\.save: safetensors cannot hold 'a/b' \(has no "):
         planned.save(tmp_path / "m", format="safetensors")
     with pytest.raises(ValueError, match=r"^Plan\.save: format must be 'orbax' or 'safetensors'; "):
         planned.save(tmp_path / "m", format="pickle")
@@ -328,8 +332,8 @@ def test_no_room_is_said_before_any_work(tmp_path):
 
 FULL = """
 import jax, jaxinit, resource, sys
-from jaxinit import chunks, save
-chunks.PIECE_BYTES, save._BATCH_BYTES = 2**18, 2**18
+from jaxinit._make import pieces, save
+pieces.PIECE_BYTES, save._BATCH_BYTES = 2**18, 2**18
 planned = jaxinit.plan(
     lambda key: {"w": jax.random.normal(key, (2**10, 2**10))}, jax.random.key(0)
 )
@@ -341,7 +345,7 @@ planned.save(sys.argv[1], format=sys.argv[3])
 
 @pytest.mark.parametrize("format", READERS)
 def test_a_disk_that_fills_loses_nothing(format, tmp_path):
-    """A limit on the size of files stands for it: the write fails in the same way."""
+    """A limit on the size of files makes writing fail in the same way as a full disk."""
 
     def run(how):
         command = [sys.executable, "-c", FULL, str(tmp_path / "m"), how, format]
@@ -361,10 +365,10 @@ def test_a_disk_that_fills_loses_nothing(format, tmp_path):
 @pytest.mark.parametrize("format", slow_but(READERS, ["safetensors"]))
 @pytest.mark.parametrize("moments", slow_but([2, 20], [2]))
 def test_killed_at_random_moments(format, moments, tmp_path):
-    """Each kill is followed by a save to the end, which gives the same bytes."""
+    """Each killed save is resumed and gives the bytes of a save that was left alone."""
     command = [sys.executable, str(HERE / "kill_saves.py"), str(tmp_path), format, str(moments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     killed, same, begun = map(int, done.stdout.split()[-3:])
     assert killed == same == moments
-    assert begun > moments / 3  # whose pieces were in part on disk
+    assert begun > moments / 3  # killed when some pieces were on disk

@@ -1,11 +1,13 @@
-"""tree_init: keys from paths, rules, what is missing, errors that list all."""
+"""tree_init: keys come from paths, rules choose, only_missing keeps, errors list everything."""
 
 import re
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from table import raw
@@ -76,6 +78,56 @@ def test_rules_as_a_function_and_any_initializer():
     assert params["embed"].std() > 0
 
 
+def test_names_configs_and_a_dict_as_rules():
+    expected = tree_init(KEY, shapes(), RULES)
+    config = jaxinit.initializers.normal().to_config()
+    by_name = {"bias$": "zeros", "kernel$": "he_normal", "embed": config}
+    for rules in (by_name, list(by_name.items()), lambda path, x: rule_of(by_name, path)):
+        made = tree_init(KEY, shapes(), rules)
+        assert all(map(np.array_equal, jax.tree.leaves(made), jax.tree.leaves(expected)))
+
+
+def rule_of(rules, path):
+    return next(init for expression, init in rules.items() if re.search(expression, path))
+
+
+RULES_OF_MODULES = {"bias$": "zeros", "kernel$|weight$": "he_normal"}
+
+
+def test_variables_of_nnx_stay_variables():
+    def model():
+        rngs = nnx.Rngs(0)
+        return nnx.Sequential(nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 4, rngs=rngs))
+
+    graph, state = nnx.split(nnx.eval_shape(model))
+    made = tree_init(KEY, state, RULES_OF_MODULES)
+    assert jax.tree.structure(made) == jax.tree.structure(state)
+    merged = nnx.merge(graph, made)
+    assert isinstance(merged.layers[0].kernel, nnx.Param)
+    assert merged(jnp.ones((2, 3))).shape == (2, 4)
+    pure = tree_init(KEY, nnx.to_pure_dict(state), RULES_OF_MODULES)  # the same keys by path
+    assert all(map(np.array_equal, jax.tree.leaves(made), jax.tree.leaves(pure)))
+    part = nnx.state(merged, lambda path, x: path[-1] == "bias")
+    again = tree_init(jax.random.key(9), state, {".": "ones"}, only_missing=part)
+    np.testing.assert_array_equal(again["layers"][0]["bias"][...], 0)
+    np.testing.assert_array_equal(again["layers"][0]["kernel"][...], 1)
+
+
+def test_equinox_modules_keep_what_is_no_array():
+    def model():
+        layers = [eqx.nn.Linear(3, 3, key=KEY), eqx.nn.Dropout(0.5), eqx.nn.Lambda(jax.nn.relu)]
+        return eqx.nn.Sequential(layers)
+
+    made = tree_init(KEY, eqx.filter_eval_shape(model), RULES_OF_MODULES)
+    assert made.layers[1].p == 0.5
+    assert made.layers[1].inference is False
+    assert made.layers[2].fn is jax.nn.relu
+    assert (made.layers[0].bias == 0).all()
+    assert eqx.filter_jit(made)(jnp.ones(3), key=KEY).shape == (3,)
+    kept = tree_init(jax.random.key(9), made, {".": "ones"}, only_missing=made)
+    np.testing.assert_array_equal(kept.layers[0].weight, made.layers[0].weight)
+
+
 def test_raw_keys_and_arrays_as_shapes():
     concrete = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes())
     typed = tree_init(KEY, shapes(), RULES)
@@ -123,6 +175,21 @@ ERRORS = [
         "tree_init: rules must be (regular expression, initializer) pairs; ",
     ),
     (lambda: tree_init(KEY, {"a": 3, "b": "x"}, ZEROS), TypeError, "these have none: a, b."),
+    (
+        lambda: tree_init(KEY, {"a": struct(3), "b": (4, 8)}, ZEROS),
+        TypeError,
+        "these have none: b/0, b/1.",
+    ),
+    (
+        lambda: tree_init(KEY, shapes(), {".": "he_norml"}),
+        ValueError,
+        "tree_init: the rule for '.': no initializer is called 'he_norml'; known are ",
+    ),
+    (
+        lambda: tree_init(KEY, shapes(), lambda path, x: 3),
+        TypeError,
+        "tree_init: the rule for 'embed': expected a name, ",
+    ),
     (lambda: tree_init(0, shapes(), ZEROS), TypeError, "tree_init: expected one JAX random key"),
     (
         lambda: tree_init(

@@ -1,4 +1,4 @@
-"""What jax_internals reads of JAX's equations: found where it was, or the test names it."""
+"""jax_internals reads parameters of JAX's primitives; these tests name one that has moved."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ X = jnp.ones(3)
 
 
 def equation(function, primitive, *args):
-    """The equation of that primitive in a function's jaxpr, at the top."""
+    """The first equation of a primitive at the top level of a function's jaxpr."""
     eqns = jax.make_jaxpr(function)(*args).jaxpr.eqns
     found = [eqn for eqn in eqns if eqn.primitive is primitive]
     assert found, f"JAX no longer records {primitive}: see jax_internals.py"

@@ -52,7 +52,7 @@ def test_init_saves_what_materialize_makes(format, tmp_path, capsys):
     assert "2 leaves, 2,049 elements" in printed.out
     assert f"{out}: {format}, 2 leaves" in printed.out
     assert "saving" in printed.err
-    assert json.loads((out / "jaxinit.json").read_text())["leaves"] == 2
+    assert len(json.loads((out / "jaxinit.json").read_text())["leaves"]) == 2
     before = tree_hash(out)
     assert main(["init", "test_command:factory", "--out", str(out), "--format", format]) == 0
     assert tree_hash(out) == before
@@ -121,3 +121,18 @@ def test_405_billion_parameters_are_planned_here():
     *_, total, devices = done.stdout.splitlines()
     assert total == "1137 leaves, 405,853,388,800 elements, 756 GiB, 8 executables"
     assert devices == "on 512 devices (fsdp=64,model=8): 1.477 GiB each"
+
+
+def test_audit_verify(tmp_path, capsys):
+    """Exit code 0 and one line for a checkpoint as it was saved; 1 and what is damaged else."""
+    out = str(tmp_path / "m")
+    jaxinit.plan(lambda: {"a": jax.numpy.ones((3, 4))}).save(out, format="safetensors")
+    assert main(["audit", "--verify", out]) == 0
+    assert capsys.readouterr().out == f"{out}: every array and file matches its checksum\n"
+    with open(f"{out}/model.safetensors", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    assert main(["audit", "--verify", out]) == 1
+    assert capsys.readouterr().out == f"{out}: a does not match its checksum (1 of 1 pieces)\n"
+    assert main(["audit", "--verify", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("verify: ")

@@ -20,9 +20,9 @@ def test_imports_point_down_only():
 
 MUTATIONS = {  # a line that is added to a file, and what is said of it
     "_random/laws": ("from .draw import draw", "circle: _random"),
-    "_make/chunks": (
+    "_make/pieces": (
         "if TYPE_CHECKING:\n    from .._infer.infer import Inferred",
-        "_make.chunks imports _infer.infer, which does not stand lower",
+        "_make.pieces imports _infer.infer, which does not stand lower",
     ),
     "_choose/recommend": (
         "def late():\n    from .._make.plan import plan",
