@@ -257,7 +257,10 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
     level = guard(_minus_log(y, width, guard)) + number(-math.log(4 * scale))
     u = number(1) - number(2) * q
     x = u * _quantile_ratio(lax.max(level, number(0)), width, guard, far=True)
-    return lax.clamp(number(lower), _with_sign(x, sign), number(upper))
+    x = _with_sign(x, sign)
+    # Selections, not ``lax.clamp``: with that, LLVM as of JAX 0.11 takes minutes to compile this.
+    x = jnp.where(x < number(lower), number(lower), x)
+    return jnp.where(x > number(upper), number(upper), x)
 
 
 # Two words to one complex value -----------------------------------------------------------------
