@@ -42,6 +42,7 @@ def remez(spec: Spec, rounds: int = 12) -> tuple[mp.mpf, list[mp.mpf]]:
 
     nodes, grid = chebyshev(n), chebyshev(16 * n)
     values = [spec.function(x) for x in grid]
+    worst, coefficients = mp.inf, []
     for _ in range(rounds):
         system = mp.matrix(n, n)
         for i, x in enumerate(nodes):
@@ -101,7 +102,7 @@ def quantile_ratio(level: mp.mpf) -> mp.mpf:
     """x/|u| of the normal quantile x at |u|, as a function of L = -log(1 - u^2)."""
     level = mp.mpf(level)
     if level < mp.mpf(10) ** -25:
-        return mp.sqrt(mp.pi / 2)
+        return mp.mpf(mp.sqrt(mp.pi / 2))
     u = mp.sqrt(-mp.expm1(-level))
     if level < 1:
         return mp.sqrt(2) * mp.erfinv(u) / u
