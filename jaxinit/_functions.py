@@ -15,7 +15,7 @@ import jax
 
 from . import initializers
 from ._random import draw
-from ._random.draw import OutSharding
+from ._random.sharding import OutSharding
 from ._random.stream import check_key
 from ._schemes.base import Init
 from ._schemes.checks import DType, Shape, check_shape, check_sharding

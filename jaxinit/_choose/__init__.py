@@ -1,1 +1,1 @@
-"""From an activation function to the initializer that suits it."""
+"""Choosing: from an activation function to the initializer that suits it."""

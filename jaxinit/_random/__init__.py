@@ -1,1 +1,1 @@
-"""Random numbers: from a key to words, to values of a distribution, to arrays."""
+"""Random arrays: a key gives random bits, and these give values of a distribution."""

@@ -1,10 +1,14 @@
-"""Minimax polynomials, lowest power first; derived by derive_coefficients.py in tests."""
+"""The polynomials of the distributions, as derived by tests/helpers.
+
+``tests/helpers/derive_coefficients.py`` writes this file. Coefficients are
+given from the lowest power up.
+"""
 
 from typing import NamedTuple
 
 
 class Polynomial(NamedTuple):
-    """Coefficients of powers of (x - center)."""
+    """A polynomial in powers of x - center."""
 
     center: float
     coefficients: tuple[float, ...]

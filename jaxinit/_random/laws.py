@@ -1,10 +1,19 @@
-"""The laws: from a word to a value, by arithmetic that is the same everywhere.
+"""Random values from random bits: the uniform, normal and truncated normal distributions.
 
-A law takes ``w``, one word of the stream, and stands for Q((1 + u)/2) with u = (2 int(w) + 1)/2^B:
-Q is the quantile function of its distribution, int(w) the word as a signed integer, B its width.
-Words are uint32 and give float32, or uint64 and give float64.
+A *law* is a distribution in the form in which it is computed here: a function that turns one random
+word (32 random bits) into one value of the distribution. It is the inverse of the distribution
+function. With u = (2 int(w) + 1)/2^32 in (-1, 1), where int(w) is the word as a signed integer, the
+value is Q((1 + u)/2), and Q is the quantile function. For example:
 
-Every operation is one IEEE-754 operation, rounded to nearest; ``portable`` sees to that.
+    word w        u           normal(w)
+    0x00000000    2^-32       2.9e-10    just above the middle of the distribution
+    0x40000000    0.5         0.6745     the quantile at 3/4
+    0x7fffffff    1 - 2^-32   6.338      the largest value
+    0x80000000    2^-32 - 1   -6.338     the complement of a word gives the negative value
+
+Words of 32 bits (uint32) give float32, words of 64 bits (uint64) give float64; B is the number of
+bits. A complex value takes two words. All arithmetic goes through ``portable``: each operation is
+one IEEE-754 operation, rounded to nearest, so that every backend computes the same bits.
 """
 
 from __future__ import annotations
@@ -29,17 +38,22 @@ Array = jax.Array
 
 
 class _Width(NamedTuple):
-    """A float type, the integers of its width, and its polynomials."""
+    """What depends on the precision: the types, and the polynomials that are accurate enough.
+
+    The polynomials take L = -log(1 - u^2), which grows from 0 in the middle of the normal
+    distribution to (B - 1) log 2 at its end. CENTRAL is used below ``split``, TAIL from there on,
+    and FAR beyond ``split_far``, which only truncation far in the tail reaches.
+    """
 
     bits: int
-    mantissa: int
+    mantissa: int  # the number of explicit bits of the significand
     float: type[np.floating]
     int: type[np.signedinteger]
     uint: type[np.unsignedinteger]
-    sqrt_half: int  # the bits of sqrt(1/2)
-    split: float  # of L = -log(1 - u^2): below it CENTRAL holds, above it TAIL
-    split_far: float  # up to here TAIL holds, from here on FAR
-    tail_of: Callable[[Array], Array]  # what TAIL is a polynomial of: L itself, or its root
+    sqrt_half: int  # the float sqrt(1/2), its bits read as an integer
+    split: float
+    split_far: float
+    tail_of: Callable[[Array], Array]  # TAIL is a polynomial in L, or in its square root
     log: Polynomial
     central: Polynomial
     tail: Polynomial
@@ -58,8 +72,10 @@ _DOUBLE = _Width(
 )  # fmt: skip
 
 _TRUNCATED_MASS = math.erf(math.sqrt(2.0))  # P(|Z| < 2)
-TRUNCATED_STDDEV = 0.87962566103423978  # of the unit normal truncated at +-2
-COMPLEX_TRUNCATED_STDDEV = 0.96196182800821354  # sqrt(1 - 4/(e^4 - 1)): circular, |z| <= 2
+# The standard deviation of a standard normal truncated to [-2, 2], and of a complex normal of unit
+# variance truncated to |z| <= 2, which is sqrt(1 - 4/(e^4 - 1)).
+TRUNCATED_STDDEV = 0.87962566103423978
+COMPLEX_TRUNCATED_STDDEV = 0.96196182800821354
 
 
 def _width(w: Array) -> _Width:
@@ -73,12 +89,12 @@ def _evaluate(polynomial: Polynomial, x: Array, width: _Width, guard: Guard) -> 
 
 
 def _signed_parts(w: Array) -> tuple[Array, Array]:
-    """(|u|, sign bit in place) of u = (2 int(w) + 1)/2^B; odd under w -> ~w."""
+    """|u|, and the sign of u as a word with only the sign bit; ``~w`` has the same |u|."""
     return _magnitude(_fold(w), _width(w)), _sign(w)
 
 
 def _sign(w: Array) -> Array:
-    """The sign bit of a word, in its place."""
+    """The word with all bits but the sign bit cleared."""
     width = _width(w)
     return w & width.uint(1 << (width.bits - 1))
 
@@ -91,7 +107,7 @@ def _fold(w: Array) -> Array:
 
 
 def _magnitude(m: Array, width: _Width) -> Array:
-    """(m + 1/2)/2^(B-1), for m of B - 1 bits."""
+    """(m + 1/2)/2^(B-1), between 0 and 1, for a nonnegative integer m of B - 1 bits."""
     return _plus_half(m, width) * width.float(2.0 ** (1 - width.bits))
 
 
@@ -100,19 +116,27 @@ def _plus_half(m: Array, width: _Width) -> Array:
 
 
 def _mirrored(m: Array, width: _Width) -> Array:
-    """2^(B-1) - 1 - m: where m stands for |u|, this stands for 1 - |u|, exact in the tail."""
+    """2^(B-1) - 1 - m. If m stands for |u|, this integer stands for 1 - |u|, without rounding."""
     return m ^ width.int(2 ** (width.bits - 1) - 1)
 
 
 def _with_sign(x: Array, sign: Array) -> Array:
-    """x with the sign bit flipped where asked; an integer operation, so nothing reassociates."""
+    """x, negated where ``sign`` has its sign bit set.
+
+    This is an integer operation, so a compiler cannot merge the constant factor before it with the
+    one after it: it would turn (x * a) * b into x * (a * b), which rounds differently.
+    """
     width = _width(sign)
     return lax.bitcast_convert_type(lax.bitcast_convert_type(x, width.uint) ^ sign, width.float)
 
 
 def _minus_log(y: Array, width: _Width, guard: Guard, power: int = 0) -> Array:
-    """-log(y/2^power) for normal y, y/2^power in (0, 1], as -e log 2 - log(m) with
-    y = m 2^(e + power), m in [sqrt(1/2), sqrt 2)."""
+    """-log(y/2^power), for a positive normal float y with y/2^power <= 1.
+
+    Writes y = m 2^(e + power) with m in [sqrt(1/2), sqrt(2)) and returns -e log(2) - log(m), the
+    latter by a polynomial in f = m - 1. For example, y = 0.3 is 1.2 * 2^-2, so the result is
+    2 log(2) - log(1.2) = 1.204.
+    """
     bits = lax.bitcast_convert_type(y, width.int)
     above = bits - width.int(width.sqrt_half + (power << width.mantissa))
     e = lax.convert_element_type(above >> width.int(width.mantissa), width.float)
@@ -124,7 +148,10 @@ def _minus_log(y: Array, width: _Width, guard: Guard, power: int = 0) -> Array:
 def _quantile_ratio(
     level: Array, width: _Width, guard: Guard, *, unit: float = 1.0, far: bool = False
 ) -> Array:
-    """unit x/|u| of the normal quantile x at |u|, from L = -log(1 - u^2); a power of two."""
+    """unit * x/|u|, where x is the normal quantile of |u|, from ``level``, L = -log(1 - u^2).
+
+    ``unit`` is a power of two, so it rounds nothing. ``far`` says that L may exceed ``split_far``.
+    """
     central = level < width.float(width.split)
     center = jnp.where(central, width.float(width.central.center), width.float(width.tail.center))
     x = jnp.where(central, level, width.tail_of(level)) - center
@@ -137,30 +164,30 @@ def _quantile_ratio(
     return ratio
 
 
-# Laws of one word -------------------------------------------------------------------------------
+# One word to one real value ---------------------------------------------------------------------
 
 
 def uniform(w: Array) -> Array:
-    """Uniform on [0, 1]: (w + 1/2)/2^B, w unsigned; mean 1/2, variance 1/12."""
+    """Uniform on [0, 1]: (w + 1/2)/2^B with w unsigned. The mean is 1/2, the variance 1/12."""
     width = _width(w)
     return _plus_half(w, width) * width.float(2.0**-width.bits)
 
 
 def symmetric_uniform(w: Array) -> Array:
-    """Uniform on [-1, 1]: u itself; mean 0, variance 1/3."""
+    """Uniform on [-1, 1]: the value is u itself. The mean is 0, the variance 1/3."""
     return _with_sign(*_signed_parts(w))
 
 
 def normal(w: Array) -> Array:
-    """Standard normal: mean 0, variance 1."""
+    """The standard normal distribution, with mean 0 and variance 1."""
     return _with_sign(*_normal_parts(w))
 
 
 def _normal_parts(w: Array) -> tuple[Array, Array]:
-    """The normal's magnitude and its sign bit in place."""
+    """The magnitude of the normal value, and its sign as ``_sign`` gives it."""
     width, guard = _width(w), guard_of(w)
     power, m = width.bits - 1, _fold(w)
-    # |u| and 1 - |u| in units of 2^(1-B), which cost nothing.
+    # |u| and 1 - |u| in units of 2^(1-B): the factor is folded into constants below.
     u, rest = _plus_half(m, width), _plus_half(_mirrored(m, width), width)
     y = rest * (width.float(1) + u * width.float(2.0**-power))
     level = _minus_log(y, width, guard, power=power)
@@ -168,7 +195,7 @@ def _normal_parts(w: Array) -> tuple[Array, Array]:
 
 
 def _truncated_at_two(w: Array) -> Array:
-    """Standard normal truncated at +-2, float32: no logarithm, one square root."""
+    """The standard normal truncated to [-2, 2], in float32: one square root, no logarithm."""
     width, guard = _SINGLE, guard_of(w)
     u, sign = _signed_parts(w)
     s = sqrt(width.float(_TRUNCATED_MASS**-2) - guard(u * u))
@@ -177,7 +204,7 @@ def _truncated_at_two(w: Array) -> Array:
 
 
 def _truncated_symmetric(w: Array, bound: float) -> Array:
-    """Standard normal truncated at +-bound."""
+    """The standard normal truncated to [-bound, bound]."""
     width, guard = _width(w), guard_of(w)
     if bound == 2 and width is _SINGLE:
         return _truncated_at_two(w)
@@ -192,16 +219,21 @@ def _truncated_symmetric(w: Array, bound: float) -> Array:
 
 
 def _upper(x: float) -> float:
-    """P(Z > x)."""
+    """P(Z > x) for a standard normal Z."""
     return math.erfc(x / math.sqrt(2)) / 2
 
 
 def _truncated(w: Array, lower: float, upper: float) -> Array:
-    """Standard normal truncated to [lower, upper], right in either tail.
+    """The standard normal truncated to [lower, upper], accurate also far in either tail.
 
-    The mass outside the value is taken from the nearer end, relative to ``scale``, the largest
-    it can be, so that neither cancels nor underflows: q = scale * p, and
-    L = -log(4 q (1 - q)) = -log(4 scale) - log(p (1 - q)). Below zero, the mirror image.
+    For example, between 5 and 7 the tail probability q = P(Z > x) lies between 1.3e-12 and 2.9e-7,
+    where 1 - q would round to 1 and lose it. So the word gives q itself: it is drawn uniformly
+    between P(Z > upper) and P(Z > lower), and x is the normal quantile of u = 1 - 2q.
+
+    To keep q from underflowing it is stored as p = q/scale, where ``scale`` is the largest value
+    of q. Then L = -log(1 - u^2) = -log(4 q (1 - q)) = -log(4 scale) - log(p (1 - q)). If the
+    interval contains 0, q is measured from the nearer end and the sign is set apart. An interval
+    below 0 is the mirror image of one above it.
     """
     if upper <= 0:
         return -_truncated(~w, -upper, -lower)
@@ -209,8 +241,8 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
     number = width.float
     scale = min(0.5, max(_upper(lower) if lower > 0 else 0.5, 0.0))
     first, last = _upper(lower), _upper(upper)
-    rank = w ^ width.uint(1 << (width.bits - 1))  # unsigned, in the order of int(w)
-    above_last = uniform(~rank) * number((first - last) / scale)  # mass between value and upper
+    rank = w ^ width.uint(1 << (width.bits - 1))  # unsigned, and ordered as int(w) is
+    above_last = uniform(~rank) * number((first - last) / scale)  # P(x < Z < upper)/scale
     p = guard(above_last) + number(last / scale)
     sign = jnp.zeros_like(w)
     if lower < 0:
@@ -220,22 +252,30 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
         sign = jnp.where(below < p, width.uint(1 << (width.bits - 1)), sign)
         p = lax.min(p, below)
     q = guard(p * number(scale))
-    # p <= 1 but for rounding, and the mass at the median is exactly one half.
+    # By rounding p may exceed 1, and at the median q is exactly 1/2: keep L from going below 0.
     y = lax.min(p * (number(1) - q), number(1 if scale < 0.5 else 0.5))
     level = guard(_minus_log(y, width, guard)) + number(-math.log(4 * scale))
     u = number(1) - number(2) * q
     x = u * _quantile_ratio(lax.max(level, number(0)), width, guard, far=True)
-    return lax.clamp(number(lower), _with_sign(x, sign), number(upper))
+    x = _with_sign(x, sign)
+    # Selections, not ``lax.clamp``: with that, LLVM as of JAX 0.11 takes minutes to compile this.
+    x = jnp.where(x < number(lower), number(lower), x)
+    return jnp.where(x > number(upper), number(upper), x)
 
 
-# Laws of two words, complex ---------------------------------------------------------------------
+# Two words to one complex value -----------------------------------------------------------------
 
 
 def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
-    """radius * exp(2 pi i V), V the uniform of w: the octant by integers, sine and cosine there."""
+    """The real and imaginary part of radius * exp(2 pi i V), where V is uniform(w).
+
+    The top bits of the word say which quarter turn the angle is nearest to. The rest of the angle
+    is at most an eighth of a turn, where short polynomials give sine and cosine. For example, 0.3
+    turns is one quarter turn and 0.05: the sine and cosine of 0.05 turns change places, and signs.
+    """
     width, guard = _width(w), guard_of(w)
     number, bits = width.float, width.bits
-    # A quarter turn is 2^(B-2) words; count them, and fold the rest into [-1/8, 1/8] of a turn.
+    # A quarter turn is 2^(B-2) words. Count the quarters; the rest lies within 1/8 turn of 0.
     shifted = w + width.uint(1 << (bits - 3))
     quarter = shifted >> width.uint(bits - 2)
     rest = lax.bitcast_convert_type(
@@ -255,20 +295,20 @@ def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
 
 
 def _disk(a: Array, b: Array) -> tuple[Array, Array]:
-    """Uniform on the disk |z| <= 1: E|z|^2 = 1/2."""
+    """Uniform on the disk |z| <= 1, so E|z|^2 = 1/2."""
     return _rotate(sqrt(uniform(a)), b)
 
 
 def _complex_normal(a: Array, b: Array) -> tuple[Array, Array]:
-    """Circular normal, E|z|^2 = 1: real and imaginary part each of variance 1/2."""
+    """The complex normal with E|z|^2 = 1: real and imaginary part each have variance 1/2."""
     half = _width(a).float(math.sqrt(0.5))
-    # The sign, an integer operation, keeps a compiler from multiplying half with the scale first.
+    # Setting the sign last keeps a compiler from multiplying ``half`` with the scale first.
     real, imag = (_with_sign(x * half, sign) for x, sign in map(_normal_parts, (a, b)))
     return real, imag
 
 
 def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:
-    """Circular normal with |z| <= bound: |z|^2 = -log(1 - U (1 - exp(-bound^2)))."""
+    """The complex normal truncated to |z| <= bound: |z|^2 = -log(1 - U (1 - exp(-bound^2)))."""
     width, guard = _width(a), guard_of(a)
     mass, outside = -math.expm1(-(bound**2)), math.exp(-(bound**2))
     y = guard(uniform(~a) * width.float(mass)) + width.float(outside)  # 1 - U is exact
@@ -276,15 +316,20 @@ def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:
     return _rotate(lax.min(radius, width.float(bound)), b)
 
 
-# The laws as values -----------------------------------------------------------------------------
+# The distributions as objects -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Law:
-    """A unit distribution: how one element is made of its words, and what is known of it.
+    """A distribution of unit scale, as a function from random words to values.
 
-    ``real`` maps a word to a value, ``circular`` two words to real and imaginary part; ``bound``
-    is the largest magnitude of a real value. Two laws are equal when their names are.
+    Two laws are equal if their names are equal.
+
+    Attributes:
+      name: the name of the distribution, with its parameters.
+      real: maps one word to one real value.
+      circular: maps two words to a real and an imaginary part; None if there is no complex form.
+      bound: the largest magnitude of a real value.
     """
 
     name: str
@@ -293,10 +338,10 @@ class Law:
     bound: float = field(compare=False)
 
     def __call__(self, *words: Array) -> tuple[Array, ...]:
-        """The value of one word, or the real and imaginary part of two."""
+        """The real value of one word, or the real and imaginary part for two words."""
         if len(words) == 1:
             return (self.real(*words),)
-        assert self.circular is not None  # the caller has checked
+        assert self.circular is not None  # the initializer has checked it
         return self.circular(*words)
 
 
@@ -306,12 +351,15 @@ NORMAL = Law("normal", normal, _complex_normal, 6.34)
 
 
 def truncated_normal(lower: float, upper: float) -> Law:
-    """The standard normal truncated to [lower, upper]; complex, to |z| <= upper if symmetric."""
+    """The standard normal truncated to [lower, upper].
+
+    If the bounds are symmetric there is a complex form too, truncated to |z| <= upper.
+    """
     if -lower == upper == math.inf:
         return NORMAL
     name = f"truncated_normal({lower}, {upper})"
     if -lower == upper:
         real = partial(_truncated_symmetric, bound=upper)
         return Law(name, real, partial(_complex_truncated, bound=upper), upper)
-    bound = min(max(abs(lower), abs(upper)), 40.0)  # beyond 37 no word leads
+    bound = min(max(abs(lower), abs(upper)), 40.0)  # no word gives a value beyond 37
     return Law(name, partial(_truncated, lower=lower, upper=upper), None, bound)

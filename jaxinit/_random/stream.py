@@ -1,12 +1,19 @@
-"""The stream: which 32-bit word stands at which flat index.
+"""The random bits: which 32-bit word a key gives to each element of an array.
+
+The element at flat index i (row-major) takes one half of a block of the Threefry generator:
 
     block(j) = threefry2x32, 20 rounds, key k', counter (j >> 32, j mod 2^32)
     word(i)  = block(i >> 1)[i & 1]
 
-where ``k'`` is derived from the caller's key under a tag, so that drawing weights from a key and
-splitting the same key never meet. The generator is that of Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3" (SC 2011), and of ``jax.random``; what is done here is to unroll it,
-so that a compiler can fuse a whole draw into one pass without a temporary.
+For example, elements 6 and 7 are the two words of block 3, whatever the shape of the array. So a
+value depends on the key and the flat index alone, and any part of an array can be made by itself.
+
+``k'`` is derived from the caller's key and a tag. This makes it independent of the keys that
+``jax.random.split`` derives, so a key may be used both to draw and to split.
+
+The generator is that of ``jax.random`` (Salmon et al., "Parallel random numbers: as easy as 1, 2,
+3", SC 2011). Here its rounds are unrolled, so that a compiler can fuse a whole draw into one pass
+without temporary arrays.
 """
 
 from __future__ import annotations
@@ -24,17 +31,17 @@ from jax.sharding import PartitionSpec
 Pair = tuple[jax.Array, jax.Array]
 Words = tuple[jax.Array, ...]
 
-WEIGHTS_TAG = 0x6A617869  # "jaxi": the words of float32 values, the high words of float64
-LOW_TAG = 0x6A61786A  # "jaxj": the low words of float64
+WEIGHTS_TAG = 0x6A617869  # "jaxi": for the words of float32 values, and the high words of float64
+LOW_TAG = 0x6A61786A  # "jaxj": for the low words of float64 values
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA  # Threefish key schedule constant, 32-bit form
-# Words of a key: philox2x32; threefry2x32, philox4x32; threefry4x32, rbg. A raw key is taken for:
+_PARITY = 0x1BD11BDA  # the constant of the Threefish key schedule, in its 32-bit form
+# The kind that a raw key is taken for, by its number of words. It matters to ``fold_in`` alone.
 _RAW_KINDS = {1: "philox2x32", 2: "threefry2x32", 4: "rbg"}
 
 
 def threefry2x32(key: Pair, counter: Pair) -> Pair:
-    """One unrolled 20-round Threefry-2x32 block, elementwise over uint32 arrays."""
+    """One block of the Threefry-2x32 generator with 20 rounds, elementwise over uint32 arrays."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(_PARITY))
     x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
     for group in range(5):
@@ -42,19 +49,20 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
             x0 = x0 + x1
             x1 = (x1 << np.uint32(distance)) | (x1 >> np.uint32(32 - distance))
             x1 = x1 ^ x0
-        # Two sums: one of the key alone would be a scalar, which XLA gives a GPU kernel of its own.
+        # Added one after the other: the sum of schedule and group would be a scalar of its own,
+        # for which XLA starts another kernel on a GPU.
         x0 = x0 + schedule[(group + 1) % 3]
         x1 = x1 + schedule[(group + 2) % 3] + np.uint32(group + 1)
     return x0, x1
 
 
 def is_typed_key(x: Any) -> bool:
-    """Whether an array, or its abstract value, is of typed random keys."""
+    """Whether an array, or its abstract value, holds typed random keys (``jax.random.key``)."""
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def check_key(name: str, key: Any) -> None:
-    """Raises unless ``key`` is one JAX key, typed or raw; ``name`` is the call to name."""
+    """Raise an error unless ``key`` is one JAX key, typed or raw. ``name`` is the call it names."""
     expected = f"{name}: expected one JAX random key, as jax.random.key(0) makes"
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"{expected}; got {_describe(key)}.")
@@ -84,7 +92,10 @@ def fold_in(key: jax.Array, data: int) -> jax.Array:
 
 
 def stream_key(key: jax.Array, tag: int = WEIGHTS_TAG) -> Pair:
-    """The pair ``k'`` under ``tag`` from a key of any kind; for threefry2x32, JAX's fold_in."""
+    """The pair ``k'`` of the stream, from a key of any kind and a tag.
+
+    For a threefry2x32 key this is ``jax.random.fold_in(key, tag)``.
+    """
     data = jax.random.key_data(key) if is_typed_key(key) else jnp.asarray(key)
     words = [data[i] for i in range(data.shape[0])]
     words += [jnp.zeros_like(words[0])] * (len(words) % 2)
@@ -95,10 +106,13 @@ def stream_key(key: jax.Array, tag: int = WEIGHTS_TAG) -> Pair:
 
 
 def flat_index(shape: tuple[int, ...], counted: int, sharding: PartitionSpec | None = None) -> Pair:
-    """The row-major flat index over the first ``counted`` axes, as (high, low) uint32 of ``shape``.
+    """The flat index of each element, counted over the first ``counted`` axes of ``shape``.
 
-    One iota an axis, so that a partitioner gives each device its own part of the sum; 64 bits
-    wide only where the shape needs it.
+    For example, with shape (2, 3, 2) and ``counted`` 2, the element (1, 0, 1) has index 3.
+
+    It is the sum of one iota for each axis, which XLA shards without communication: each device
+    computes its own part. It is 64 bits wide only if the shape has more than 2^32 elements, and is
+    returned as two uint32 arrays of ``shape``, the high and the low half.
     """
     wide = math.prod(shape[:counted]) > 2**32
     dtype = np.uint64 if wide else np.uint32
@@ -113,7 +127,7 @@ def flat_index(shape: tuple[int, ...], counted: int, sharding: PartitionSpec | N
 
 
 def split(index: jax.Array) -> Pair:
-    """An index of 32 or 64 bits as (high, low) uint32."""
+    """An index of 32 or 64 bits as its high and low halves, in uint32."""
     if index.dtype == np.uint32:
         return jnp.zeros_like(index), index
     high, low = index >> np.uint64(32), index & np.uint64(0xFFFFFFFF)
@@ -121,7 +135,7 @@ def split(index: jax.Array) -> Pair:
 
 
 def halve(index: Pair) -> tuple[Pair, jax.Array]:
-    """From element indices to (block indices, parity)."""
+    """The block of each element, index >> 1, and which of its two words it takes, index & 1."""
     high, low = index
     one = np.uint32(1)
     return (high >> one, (high << np.uint32(31)) | (low >> one)), low & one

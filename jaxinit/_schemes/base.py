@@ -21,8 +21,8 @@ import jax
 import numpy as np
 
 from .._random import draw
-from .._random.draw import OutSharding
 from .._random.laws import Law
+from .._random.sharding import OutSharding
 from .._random.stream import check_key
 from . import config
 from .checks import (

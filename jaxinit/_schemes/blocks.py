@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._random import draw
-from .._random.draw import OutSharding
+from .._random import sharding
+from .._random.sharding import OutSharding
 from .._random.stream import check_key, fold_in
 from . import fans
 from .base import Init, Initializer
@@ -48,13 +48,13 @@ class Blocks(Initializer):
             )
         axis = self.axis % len(shape)
         # A block is made whole along its axis on every device, so that placing it moves nothing.
-        inner = draw.unsharded(out_sharding, axis)
+        inner = sharding.unsharded(out_sharding, axis)
         options = {} if inner is None else {"out_sharding": inner}
         made = [
             init(fold_in(key, b), block, dtype, **options)
             for b, (init, block) in enumerate(zip(each, shapes, strict=True))
         ]
-        return draw.place(draw.place(lax.concatenate(made, axis), inner), out_sharding)
+        return sharding.place(sharding.place(lax.concatenate(made, axis), inner), out_sharding)
 
     @property
     def takes_layout(self) -> bool:
@@ -135,7 +135,7 @@ class Repeated(Initializer):
         smaller = fans.block_shapes(self.name, shape, self.times, self.axis)[0]
         made = self.init(key, smaller, dtype)
         spec = (self.times, self.axis % len(shape), self.tiled)
-        return draw.assemble(_repeated, spec, made, out_sharding=out_sharding)
+        return sharding.assemble(_repeated, spec, made, out_sharding=out_sharding)
 
 
 def _repeated(spec: tuple[int, int, bool], made: jax.Array) -> jax.Array:

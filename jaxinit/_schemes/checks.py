@@ -10,7 +10,7 @@ import math
 import numbers
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from .._random.draw import OutSharding
+from .._random.sharding import OutSharding
 from .._random.stream import is_typed_key
 
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
@@ -119,14 +119,19 @@ def check_int(name: str, option: str, value: Any) -> int:
         raise TypeError(f"{name}: {option} must be an int; got {shown(value)}.") from None
 
 
+def did_you_mean(given: object, names: Iterable[str]) -> str:
+    """The rest of an error's sentence: names that resemble what was given; "" if none does."""
+    close = difflib.get_close_matches(str(given).lower(), list(names), 3)
+    return f"; did you mean {', '.join(close)}?" if close else ""
+
+
 def check_choice(name: str, option: str, value: Any, known: Sequence[str]) -> str:
     """The option as one of the known words; a word that is nearly one of them is suggested."""
     if isinstance(value, str) and value in known:
         return value
-    near = difflib.get_close_matches(value, known, 1) if isinstance(value, str) else []
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    meant = did_you_mean(value, known) or "."
     raise ValueError(
-        f"{name}: {option} must be one of {', '.join(known)}; got {shown(value)}.{hint}"
+        f"{name}: {option} must be one of {', '.join(known)}; got {shown(value)}{meant}"
     )
 
 

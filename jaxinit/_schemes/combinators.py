@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._random import draw
-from .._random.draw import OutSharding
+from .._random import draw, sharding
+from .._random.sharding import OutSharding
 from .base import Init, Initializer
 from .checks import (
     DType,
@@ -59,7 +59,7 @@ class Changed(Initializer):
         wide = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
         options = {} if out_sharding is None else {"out_sharding": out_sharding}
         made = self.init(key, shape, wide, **options)
-        return draw.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
+        return sharding.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
 
     @property
     def takes_layout(self) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._random import draw
-from .._random.draw import OutSharding
+from .._random.sharding import OutSharding
 from .base import Initializer, given_options
 from .checks import DType, check_concrete, check_dtype, dtype_name, refuse_key, shown
 from .static_array import StaticArray, static_value

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from .._random import laws
-from .._random.draw import OutSharding
 from .._random.laws import Law
+from .._random.sharding import OutSharding
 from .base import Initializer, draw_scaled
 from .checks import DType, check_bound, check_positive, dtype_name
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from .base import Initializer
 from .constant import zeros
 from .distributions import normal, symmetric_uniform
+from .named import glorot_uniform, lecun_normal
 from .orthogonal import orthogonal
 from .variance import variance_scaling
 
@@ -28,8 +29,7 @@ class Defaults(NamedTuple):
     bias: Initializer
 
 
-_LECUN = variance_scaling(1.0, "fan_in", "truncated_normal")
-_GLOROT = variance_scaling(1.0, "fan_avg", "uniform")
+_LECUN, _GLOROT = lecun_normal(), glorot_uniform()
 # PyTorch draws uniformly on +-1/sqrt(fan_in). Of a transposed convolution it takes the outputs for
 # fan_in, and of a cell the number of hidden units throughout, which is the fan_out of one gate.
 _TORCH = variance_scaling(1 / 3, "fan_in", "uniform")

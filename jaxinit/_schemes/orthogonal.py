@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._random import draw, laws
-from .._random.draw import OutSharding
+from .._random import draw, laws, sharding
+from .._random.sharding import OutSharding
 from .._random.stream import check_key
 from . import layout_options
 from .base import Initializer
@@ -163,10 +163,10 @@ class Orthogonal(Initializer):
             return draw.fill(0, shape, dtype, out_sharding)
         wide = dtype if dtype.kind == "c" or dtype == np.float64 else np.dtype(np.float32)
         spec = _Assembly(view, dtype, isinstance(self, DeltaOrthogonal))
-        work = draw.across(out_sharding, spec.stack, (0, 1))
+        work = sharding.across(out_sharding, spec.stack, (0, 1))
         gaussian = draw.draw(key, laws.NORMAL, spec.stack, wide, 1.0, work)
         spec, scale = spec._replace(spread=work is not None), wide.type(self.scale)
-        return draw.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
+        return sharding.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
 
     @property
     def takes_layout(self) -> bool:

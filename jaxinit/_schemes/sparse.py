@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._random import draw, laws
-from .._random.draw import OutSharding
+from .._random import draw, laws, sharding
+from .._random.sharding import OutSharding
 from .._random.stream import check_key, fold_in
 from . import layout_options
 from .base import Initializer, given_options
@@ -65,7 +65,7 @@ class Sparse(Initializer):
         values = draw.draw(key, laws.NORMAL, shape, dtype, self.stddev, out_sharding)
         words = draw.bits(fold_in(key, 0), shape, out_sharding)
         spec = _Thinning(view, math.ceil(self.sparsity * view.size(view.inputs)))
-        return draw.assemble(_thinned, spec, values, words, out_sharding=out_sharding)
+        return sharding.assemble(_thinned, spec, values, words, out_sharding=out_sharding)
 
 
 def sparse(

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._random import draw
-from .._random.draw import OutSharding
+from .._random import draw, sharding
+from .._random.sharding import OutSharding
 from . import layout_options
 from .base import Initializer
 from .checks import (
@@ -116,7 +116,9 @@ class Pattern(Initializer):
             return draw.fill(0, shape, dtype, out_sharding)
         spec = _Placed(self.element, view, dtype, self._shifts(view))
         wide = np.float64 if dtype in (np.float64, np.complex128) else np.float32
-        return draw.assemble(_patterned_kernel, spec, wide(self.factor), out_sharding=out_sharding)
+        return sharding.assemble(
+            _patterned_kernel, spec, wide(self.factor), out_sharding=out_sharding
+        )
 
 
 @dataclass(frozen=True, repr=False)

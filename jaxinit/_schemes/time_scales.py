@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._random import draw, laws
-from .._random.draw import OutSharding
+from .._random import draw, laws, sharding
+from .._random.sharding import OutSharding
 from .._random.stream import check_key
 from .base import Initializer
 from .checks import DType, check_number, check_positive, dtype_name, shown
@@ -50,12 +50,12 @@ class Formula(Initializer):
         wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
         spec = _Spec(self, shape, wide, dtype)
         if not self.random:
-            return draw.assemble(_evaluated, spec, out_sharding=out_sharding)
+            return sharding.assemble(_evaluated, spec, out_sharding=out_sharding)
         check_key(self.name, key)
         if math.prod(shape) == 0 or key is None:
             return draw.fill(0, shape, dtype, out_sharding)
         drawn = draw.draw(key, laws.UNIFORM, shape, wide, 1.0, out_sharding)
-        return draw.assemble(_evaluated, spec, drawn, out_sharding=out_sharding)
+        return sharding.assemble(_evaluated, spec, drawn, out_sharding=out_sharding)
 
 
 class _Spec(NamedTuple):

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from .._random import laws
-from .._random.draw import OutSharding
 from .._random.laws import Law
+from .._random.sharding import OutSharding
 from . import layout_options
 from .base import Initializer, draw_scaled, given_options
 from .checks import DType, check_choice, check_positive, dtype_name, refuse_key, shown

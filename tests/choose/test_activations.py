@@ -13,7 +13,7 @@ from flax import nnx
 from scipy import integrate, special, stats
 
 from jaxinit import gain
-from jaxinit._choose.activations import _BY_NAME
+from jaxinit._choose.known import BY_NAME
 
 # E[phi^2] and E[phi'^2], z ~ N(0, 1), to four digits
 MEAN_FIELD = {
@@ -66,7 +66,7 @@ NUMPY = {
 
 
 def test_every_elementwise_name_has_an_oracle():
-    assert set(NUMPY) == {row.name for row in _BY_NAME.values() if row.function}
+    assert set(NUMPY) == {row.name for row in BY_NAME.values() if row.function}
 
 
 @pytest.mark.parametrize("name", NUMPY)
@@ -135,6 +135,19 @@ def test_under_a_trace_it_is_a_python_float():
     assert jax.grad(traced)(1.0) == pytest.approx(exact, rel=1e-6)
 
 
+def test_a_large_but_finite_moment_is_computed():
+    double_factorial = math.prod(range(1, 80, 2))  # E[z^80]
+    assert gain(lambda z: z**40) ** -2 == pytest.approx(double_factorial, rel=1e-6)
+    assert gain(lambda z: jnp.exp(2 * z)) ** -2 == pytest.approx(math.exp(8), rel=1e-6)
+
+
+def test_a_module_that_changes_is_integrated_again():
+    module = nnx.PReLU(0.1)
+    assert gain(module) == pytest.approx(math.sqrt(2 / 1.01), rel=1e-6)
+    module.negative_slope[...] = 0.5
+    assert gain(module) == pytest.approx(math.sqrt(2 / 1.25), rel=1e-6)
+
+
 def test_a_float32_function_is_enough():
     assert gain(lambda z: jnp.tanh(z.astype(jnp.float32))) == pytest.approx(gain("tanh"), rel=1e-6)
 
@@ -164,7 +177,26 @@ ERRORS = [
     (lambda: gain(lambda z: 0 * z), ValueError, r"is zero on N\(0, 1\), so no gain keeps it"),
     (lambda: gain(lambda z: jnp.ones_like(z), "backward"), ValueError, r"^gain: the derivative of"),
     (lambda: gain("relo"), ValueError, r"^gain: unknown activation 'relo'; did you mean relu"),
-    (lambda: gain("relu", "sideways"), ValueError, r"^gain: direction must be forward or backward"),
+    (
+        lambda: gain("relu", "sideways"),
+        ValueError,
+        r"^gain: direction must be one of forward, backward; got 'sideways'\.$",
+    ),
+    (
+        lambda: gain("relu", "foward"),
+        ValueError,
+        r"got 'foward'; did you mean forward\?$",
+    ),
+    (
+        lambda: gain(lambda z: jnp.exp(z**2)),
+        ValueError,
+        r"^gain: <lambda> has a value whose second moment under N\(0, 1\) is infinite",
+    ),
+    (lambda: gain(lambda z: 1 / z), ValueError, r"second moment under N\(0, 1\) is infinite"),
+    (lambda: gain(lambda z: jnp.abs(z) ** -0.5), ValueError, r"under N\(0, 1\) is infinite"),
+    (lambda: gain(math.tanh), ValueError, r"^gain: tanh cannot be applied to an array: "),
+    (lambda: gain(nn.Dense), TypeError, r"^gain: Dense is a class that needs arguments; give an "),
+    (lambda: gain(dict), TypeError, r"got an instance of dict, which cannot be called\.$"),
     (lambda: gain(3), TypeError, r"^gain: activation must be a name, a function or None; got 3\.$"),
 ]
 

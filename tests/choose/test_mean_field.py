@@ -80,5 +80,8 @@ def test_errors():
     for q in (0, -1.0, float("nan"), "1"):
         with pytest.raises(ValueError, match=r"^mean_field: q must be a variance above 0; got"):
             mean_field("relu", q)
-    with pytest.raises(ValueError, match=r"^gain: 'softmax' is not elementwise"):
-        mean_field("softmax", 2.0)
+    for q in (1.0, 2.0):
+        with pytest.raises(ValueError, match=r"^mean_field: 'softmax' is not elementwise"):
+            mean_field("softmax", q)
+        with pytest.raises(ValueError, match=r"^mean_field: log is not finite at -"):
+            mean_field(jnp.log, q)

@@ -1,9 +1,9 @@
-"""Derives jaxinit/_random/coefficients.py: minimax polynomials by Remez exchange, in 50 digits.
+"""Derive the coefficients in jaxinit/_random/coefficients.py, by Remez exchange in 50 digits.
 
     python tests/helpers/derive_coefficients.py > jaxinit/_random/coefficients.py
 
-Every polynomial has the least greatest *relative* error on its interval, in powers of
-``x - center``. Needs mpmath.
+Of all polynomials of its degree, each has the smallest maximum *relative* error on its interval. It
+is written in powers of ``x - center``. Needs mpmath.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 mp.mp.dps = 50
 
 TRUNCATED_MASS = mp.erf(mp.sqrt(2))  # P(|z| < 2)
-# Of L = -log(1 - u^2): CENTRAL up to the first, TAIL up to the second, FAR up to the end.
+# The values of L = -log(1 - u^2) up to which CENTRAL, TAIL and FAR are used.
 SPLIT, SPLIT_FAR, FAR_END = {32: mp.mpf("6.5"), 64: 6}, {32: 22, 64: 44}, 700
 
 
 class Spec(NamedTuple):
-    """What to approximate, where, about which center, to which degree."""
+    """What to approximate, on which interval, about which center, and with which degree."""
 
     name: str
     function: Callable[[mp.mpf], mp.mpf]
@@ -33,7 +33,7 @@ class Spec(NamedTuple):
 
 
 def remez(spec: Spec, rounds: int = 12) -> tuple[mp.mpf, list[mp.mpf]]:
-    """The greatest relative error and the coefficients, lowest power first."""
+    """The maximum relative error, and the coefficients from the lowest power up."""
     lower, upper, n = mp.mpf(spec.lower), mp.mpf(spec.upper), spec.degree + 2
     center, half = mp.mpf(spec.center), (upper - lower) / 2
 
@@ -42,6 +42,7 @@ def remez(spec: Spec, rounds: int = 12) -> tuple[mp.mpf, list[mp.mpf]]:
 
     nodes, grid = chebyshev(n), chebyshev(16 * n)
     values = [spec.function(x) for x in grid]
+    worst, coefficients = mp.inf, []
     for _ in range(rounds):
         system = mp.matrix(n, n)
         for i, x in enumerate(nodes):
@@ -69,7 +70,10 @@ def _polynomial(coefficients: list[mp.mpf], x: mp.mpf) -> mp.mpf:
 
 
 def _extremes(errors: list[mp.mpf], count: int) -> list[int]:
-    """The place of the largest error in each run of one sign; the weaker end drops out."""
+    """Where the error is largest in each run of errors of one sign.
+
+    If there are more than ``count``, the weaker of the two ends is dropped until there are not.
+    """
     places, start = [], 0
     while start < len(errors):
         stop = start
@@ -98,7 +102,7 @@ def quantile_ratio(level: mp.mpf) -> mp.mpf:
     """x/|u| of the normal quantile x at |u|, as a function of L = -log(1 - u^2)."""
     level = mp.mpf(level)
     if level < mp.mpf(10) ** -25:
-        return mp.sqrt(mp.pi / 2)
+        return mp.mpf(mp.sqrt(mp.pi / 2))
     u = mp.sqrt(-mp.expm1(-level))
     if level < 1:
         return mp.sqrt(2) * mp.erfinv(u) / u
@@ -128,7 +132,7 @@ def specs(bits: int) -> list[Spec]:
 
     tail = (
         Spec("TAIL", quantile_ratio, split, far, 14, 8)
-        if single  # without a root, which is dear where it has to be rounded by hand
+        if single  # no square root, which is expensive on GPUs: it has to be rounded by hand there
         else Spec("TAIL", by_root, root(split), root(far), 4.5, 28)
     )
     common = [
@@ -155,13 +159,17 @@ def rounded(coefficients: list[mp.mpf], bits: int) -> tuple[str, ...]:
 def module() -> str:
     """The text of jaxinit/_random/coefficients.py."""
     lines = [
-        '"""Minimax polynomials, lowest power first; derived by derive_coefficients.py in tests."""',  # noqa: E501
+        '"""The polynomials of the distributions, as derived by tests/helpers.',
+        "",
+        "``tests/helpers/derive_coefficients.py`` writes this file. Coefficients are",
+        "given from the lowest power up.",
+        '"""',
         "",
         "from typing import NamedTuple",
         "",
         "",
         "class Polynomial(NamedTuple):",
-        '    """Coefficients of powers of (x - center)."""',
+        '    """A polynomial in powers of x - center."""',
         "",
         "    center: float",
         "    coefficients: tuple[float, ...]",

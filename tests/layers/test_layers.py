@@ -460,7 +460,7 @@ def placed(make, x=SEQUENCE):
 
 
 ERRORS = [
-    (placed(lambda name: linen.Dense(4, activation="glu", name=name)), r"^linen\.Dense at 'up': recommend: glu combines several inputs"),
+    (placed(lambda name: linen.Dense(4, activation="swiglu", name=name)), r"^linen\.Dense at 'up': 'swiglu' is no function of one array; apply it yourself\.$"),
     (placed(lambda name: linen.Dense(4, activation="reluu", name=name)), r"^linen\.Dense at 'up': recommend: unknown activation 'reluu'; did you mean"),
     (placed(lambda name: linen.Dense(4, activation="maxout", kernel_init=jaxinit.he_normal, name=name)), r"^linen\.Dense at 'up': 'maxout' is no function of one array; apply it yourself\.$"),
     (placed(lambda name: linen.Dense(4, defaults="tf", name=name)), r"^linen\.Dense at 'up': defaults must be one of jax, keras, torch; got 'tf'\.$"),
@@ -471,7 +471,7 @@ ERRORS = [
     (placed(lambda name: linen.Dense(4, layout=layouts.fused(3), name=name)), r"^linen\.Dense at 'up': lecun_normal: 3 equal blocks do not divide axis 1 of shape \(6, 4\)"),
     (placed(lambda name: linen.Dense(4, kernel_init=jaxinit.normal, param_dtype="int8", name=name)), r"^normal: draws real or complex numbers, not int8"),
     (placed(lambda name: linen.Dense(4, kernel_init=initializers.normal(), param_dtype="int8", name=name)), r"^linen\.Dense at 'up': normal: draws real or complex numbers, not int8"),
-    (lambda: nnx.Linear(6, 4, activation="glu", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: recommend: glu combines"),
+    (lambda: nnx.Linear(6, 4, activation="reluu", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: recommend: unknown activation 'reluu'; did you mean"),
     (lambda: nnx.Linear(6, 4, defaults="tf", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: defaults must be one of"),
     (lambda: nnx.Einsum("bti,ihd->bthd", (6, 4), rngs=rngs()), r"^nnx\.Einsum with kernel 6x4: layouts\.einsum: 'bti,ihd->bthd' has 3 axes"),
     (lambda: nnx.Conv(6, 4, (3, 3), feature_group_count=4, rngs=rngs()), r"^nnx\.Conv with kernel 3x3x1x4: feature_group_count=4 does not divide the 6 input features\.$"),

@@ -184,7 +184,8 @@ def test_siren_has_the_same_law_at_every_depth():
     x = jax.random.uniform(jax.random.key(3), (256, 2), minval=-1, maxval=1)
     first = recipes.siren_first(2)(KEY, (2, width))
     assert np.abs(np.asarray(first)).max() == pytest.approx(0.5, rel=0.01)
-    hidden = jnp.sin(omega * x @ first)
+    entering = omega * x @ first
+    hidden = jnp.sin(entering)
     for layer in range(depth):
         w = recipes.siren(omega)(jax.random.fold_in(KEY, layer), (width, width))
         entering = omega * hidden @ w

@@ -1,0 +1,142 @@
+"""Integrals over the normal distribution: E[phi(z)^2] for z ~ N(0, 1), and the same of phi'.
+
+The range [-16, 16] is cut into panels, and a Gauss-Legendre rule with 12 nodes integrates each. A
+panel whose two halves do not agree with it is halved, so kinks and jumps may lie anywhere. For
+example, relu settles at once except in the panel that ends at its kink.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Function = Callable[[Any], Any]
+
+_REACH = 16.0  # P(|z| > 16) < 2e-57
+_TOLERANCE = 1e-9  # relative to the whole integral
+_UNRESOLVED = 1e-6  # relative to the whole integral: an error beyond this is reported
+_NARROWEST = 1e-9
+_MOST_PANELS = 20_000
+
+
+class UnsuitableError(ValueError):
+    """A function has no gain. The text continues a sentence that begins with the function's
+    name."""
+
+
+def second_moment(function: Function, derivative: bool = False) -> float:
+    """E[phi(z)^2], or E[phi'(z)^2], for z ~ N(0, 1), with a relative error below 1e-6.
+
+    Raises:
+      UnsuitableError: the function is not elementwise, is not finite, or its integral is infinite.
+    """
+    if is_constant(function):
+        return _cached_moment(function, derivative)
+    return _integrate(function, derivative)
+
+
+def is_constant(function: object) -> bool:
+    """Whether a function always computes the same, so that results may be kept.
+
+    An instance of a class may have parameters that change, as the slope of an NNX PReLU does.
+    """
+    has_python_call = hasattr(type(function).__call__, "__code__")
+    return not has_python_call and type(function).__hash__ is not None
+
+
+def evaluate(function: Function, z: np.ndarray, derivative: bool = False) -> np.ndarray:
+    """phi(z) or phi'(z), in float64. It runs at once, even while JAX traces the caller."""
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        x = jnp.asarray(z, jnp.float64)
+        try:
+            y = jax.jvp(function, (x,), (jnp.ones_like(x),))[1] if derivative else function(x)
+            return np.asarray(y, np.float64)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UnsuitableError(f"cannot be applied to an array: {reason}") from error
+
+
+def evaluate_finite(function: Function, z: np.ndarray, derivative: bool = False) -> np.ndarray:
+    """``evaluate``, but an error if the result has another shape or is not finite."""
+    values = evaluate(function, z, derivative)
+    if values.shape != z.shape:
+        raise UnsuitableError(
+            f"is not elementwise: it maps shape {z.shape} to {values.shape}; "
+            f"give a function of one value, or the scale yourself."
+        )
+    if not np.isfinite(values).all():
+        bad = z[~np.isfinite(values)][0]
+        raise UnsuitableError(f"is not finite at {bad:.3g}; give the scale yourself.")
+    return values
+
+
+def _integrate(function: Function, derivative: bool) -> float:
+    _check_elementwise(function)
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+
+    def panels(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        half = (right - left) / 2
+        z = (left + right)[:, None] / 2 + half[:, None] * nodes
+        values = _evaluate_padded(function, z.reshape(-1), derivative).reshape(z.shape)
+        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return half * ((values * values * density) @ weights)
+
+    edges = np.linspace(-_REACH, _REACH, 65)
+    left, right = edges[:-1], edges[1:]
+    whole = panels(left, right)
+    # What lies beyond the range is judged by the outermost panels.
+    unresolved = float(whole[0] + whole[-1])
+    settled, count = 0.0, 0
+    while left.size:
+        middle = (left + right) / 2
+        first, second = panels(left, middle), panels(middle, right)
+        halves = first + second
+        total = settled + float(np.sum(halves))
+        count += left.size
+        rough = np.abs(halves - whole) > _TOLERANCE * max(total, 1e-300) / 64
+        again = rough & (right - left > _NARROWEST) & (count < _MOST_PANELS)
+        settled += float(np.sum(halves[~again]))
+        unresolved += float(np.sum(np.abs(halves - whole)[rough & ~again]))
+        left, right = (
+            np.concatenate([left[again], middle[again]]),
+            np.concatenate([middle[again], right[again]]),
+        )
+        whole = np.concatenate([first[again], second[again]])
+    if not math.isfinite(settled) or unresolved > _UNRESOLVED * settled:
+        what = "derivative" if derivative else "value"
+        raise UnsuitableError(
+            f"has a {what} whose second moment under N(0, 1) is infinite, or cannot be computed; "
+            f"give the scale yourself."
+        )
+    return settled
+
+
+def _evaluate_padded(function: Function, z: np.ndarray, derivative: bool) -> np.ndarray:
+    """``evaluate_finite`` on an array whose size is a power of two.
+
+    JAX compiles each operation anew for each size, and so there are few of them.
+    """
+    size = max(256, 1 << (z.size - 1).bit_length())
+    return evaluate_finite(function, np.pad(z, (0, size - z.size), mode="edge"), derivative)[
+        : z.size
+    ]
+
+
+_cached_moment = functools.lru_cache(maxsize=512)(_integrate)
+
+
+def _check_elementwise(function: Function) -> None:
+    """Each output must depend on its own input alone: it is the same among other neighbours."""
+    z = np.linspace(-3.0, 3.0, 32)
+    together, apart = evaluate_finite(function, z), evaluate_finite(function, z[::-3])
+    if not np.allclose(together[::-3], apart, rtol=1e-6, atol=1e-12):
+        raise UnsuitableError(
+            "is not elementwise: its value at one input depends on the others; "
+            "give a function of one value, or the scale yourself."
+        )
