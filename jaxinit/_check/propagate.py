@@ -1,4 +1,4 @@
-"""Propagate: how signal and gradient fare on their way through a model, and what is predicted."""
+"""Measures signal and gradient layer by layer, next to what mean-field theory predicts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from .report import Column, Curve, Finding, Report, worst_first
 
 Tree = Any
 
-_FORWARD = 10.0  # how far the size of a signal may drift from where it started
-_BACKWARD = 100.0  # and that of a gradient
-_SHARE = 0.5  # of units or values, from which on they are too many
-_ALIKE, _APART = 0.99, 0.9  # cosines: inputs below the second should not end above the first
+_FORWARD = 10.0  # the factor by which the size of a signal may grow or shrink
+_BACKWARD = 100.0  # the factor by which that of a gradient may
+_SHARE = 0.5  # the largest share of units that may be dead, or of values that may be saturated
+# Examples whose cosine is below the second at the input should not end with one above the first.
+_ALIKE, _APART = 0.99, 0.9
 
 _COLUMNS = (
     Column("path", "layer"),
@@ -52,21 +53,23 @@ def propagate(
     loss: Callable[[Any], Any] | None = None,
     **kwargs: Any,
 ) -> Report:
-    """How signal and gradient fare in ``apply_fn(params, *inputs, **kwargs)``, layer by layer.
+    """Measure signal and gradient in ``apply_fn(params, *inputs, **kwargs)``, layer by layer.
 
-    One forward and backward pass. For each kernel, in order of depth: mean and standard deviation
-    of its output with its bias, the share of units whose activation is the same at every example
-    (dead), the share of values where a saturating activation is flat, the mean cosine between two
-    examples, and the standard deviation of the gradient at its output. Next to them is what mean
-    field predicts from the weights' second moments: q' = fan_in E[w^2] E[phi(sqrt(q) z)^2] + E[b^2]
-    from layer to layer, starting from what was measured where a kernel takes no other's activated
-    output; and for gradients backwards likewise, by fan_out and E[phi'^2].
+    One forward and backward pass is run. For each kernel, in order of depth, the report has the
+    mean and standard deviation of its output with its bias, the share of units whose activation is
+    the same for every example (dead), the share of values where a saturating activation is flat,
+    the mean cosine between two examples, and the standard deviation of the gradient at its output.
+
+    Next to them stands what mean-field theory predicts from the weights' second moments:
+    q' = fan_in E[w^2] E[phi(sqrt(q) z)^2] + E[b^2] from layer to layer. Where a kernel does not
+    take the activated output of another, the prediction starts from the measured signal. Gradients
+    are predicted in the same way from the last layer to the first, by fan_out and E[phi'^2].
 
     Args:
-      apply_fn, params, *inputs, **kwargs: a forward pass as ``infer`` takes it, of arrays. Give a
+      apply_fn, params, *inputs, **kwargs: a forward pass as ``infer`` takes it, with arrays. Give a
         batch: its first axis holds the examples that are compared.
-      loss: a function of the output that gives a scalar; by default the outputs' inner product with
-        one fixed direction of standard normal numbers, which stands for any loss at the start.
+      loss: a function of the output that returns a scalar; by default the inner product of the
+        outputs with fixed standard normal numbers, which stands for any loss before training.
 
     Returns:
       A Report: ``findings`` where the signal explodes, vanishes, dies, saturates or loses rank, or
@@ -74,8 +77,8 @@ def propagate(
       saturated, cosine, gradient, predicted_gradient.
 
     Raises:
-      TypeError: ``apply_fn`` is no function, or returns no floats and there is no ``loss``.
-      ValueError: params or inputs that have a shape only.
+      TypeError: ``apply_fn`` is not a function, or returns no floats and there is no ``loss``.
+      ValueError: params or inputs have shapes but no values.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxinit
@@ -117,7 +120,7 @@ def _is_batch(x: Any) -> bool:
 
 
 def check_values(call: str, reading: Reading) -> None:
-    """Raises unless all arguments are arrays."""
+    """Raise an error unless all arguments are arrays."""
     for x in reading.arguments:
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
@@ -127,7 +130,7 @@ def check_values(call: str, reading: Reading) -> None:
 
 
 def _objective(result: Any, loss: Callable[[Any], Any] | None) -> Any:
-    """The loss, or the outputs' product with a fixed random direction."""
+    """The loss, or the inner product of the outputs with fixed random numbers."""
     if loss is not None:
         return loss(result)
     floats = [
@@ -150,14 +153,25 @@ def _objective(result: Any, loss: Callable[[Any], Any] | None) -> Any:
 
 @dataclass(eq=False)
 class _Spot:
-    """A layer in one turn: what was seen, its weights' second moments, and what is predicted."""
+    """A layer in one turn of the loop around it.
+
+    Attributes:
+      layer: the layer.
+      turn: the turn, for layers that are stacked in a loop.
+      seen: what was measured.
+      weight, bias: the second moments of its kernel and bias.
+      before: the spots whose activated outputs it takes.
+      after: the spots that take its activated output.
+      q: the predicted second moment of its output.
+      gradient: the predicted second moment of the gradient at its output.
+    """
 
     layer: Layer
-    turn: int | None  # of layers stacked in a loop
+    turn: int | None
     seen: Seen
     weight: float
     bias: float
-    before: tuple[_Spot, ...] = ()  # whose activated outputs it takes
+    before: tuple[_Spot, ...] = ()
     after: tuple[_Spot, ...] = ()
     q: float | None = None
     gradient: float | None = None
@@ -186,7 +200,7 @@ class _Spot:
 
     @property
     def gradient_norm(self) -> float:
-        """Of one example, so that layers of different sizes can be compared."""
+        """The norm for one example, so that layers of different sizes can be compared."""
         shape = self.layer.made.aval.shape
         return _root(self.seen.gradient_square) * math.sqrt(math.prod(shape[1:]))
 
@@ -242,7 +256,7 @@ def _square(x: Any) -> float:
 
 
 def _predict(spots: Sequence[_Spot]) -> None:
-    """Fill in what mean field says, forwards and then backwards."""
+    """Fill in what mean-field theory predicts, forwards and then backwards."""
     by_path = {(s.parameter.path, s.turn): s for s in spots}
     for spot in spots:
         fed = spot.parameter.fed_by
@@ -272,7 +286,7 @@ def _moments(function: Activation, q: float) -> tuple[float, float]:
 
 
 def _findings(spots: Sequence[_Spot], start: float) -> Iterator[Finding]:
-    """What is wrong, each kind once, where it begins."""
+    """What is wrong: one finding of each kind, where it begins."""
     tests: tuple[tuple[str, Callable[[_Spot], str | None]], ...] = (
         ("not_finite", lambda spot: _not_finite(spot.seen.square)),
         ("explodes", lambda spot: _explodes(spot, spots[0])),
@@ -284,11 +298,11 @@ def _findings(spots: Sequence[_Spot], start: float) -> Iterator[Finding]:
         ("gradient_explodes", lambda spot: _gradient(spot, spots[-1], explodes=True)),
         ("gradient_vanishes", lambda spot: _gradient(spot, spots[-1], explodes=False)),
     )
-    alive = [spot for spot in spots if spot.weight != 0]  # what starts as zero is meant to
+    alive = [spot for spot in spots if spot.weight != 0]  # zeros are deliberate
     for kind, test in tests:
         hits = [(spot, message) for spot in alive if (message := test(spot))]
         if kind.startswith("gradient"):
-            hits.reverse()  # it begins where the gradient comes from
+            hits.reverse()  # a gradient begins at the last layer
         if hits:
             spot, message = hits[0]
             more = f", and {len(hits) - 1} more layers" if len(hits) > 1 else ""
@@ -314,20 +328,24 @@ def _not_finite(x: float) -> str | None:
 
 
 def _first(spot: _Spot) -> _Spot:
-    """Where the chain of plain layers begins that the layer is in."""
+    """The first layer of the chain that the layer is in, each of which feeds one other."""
     while len(spot.before) == 1 and not spot.parameter.fed_by.normalized:
         (spot,) = spot.before
     return spot
 
 
 def _last(spot: _Spot) -> _Spot:
+    """The last layer of that chain."""
     while len(spot.after) == 1:
         (spot,) = spot.after
     return spot
 
 
 def _explodes(spot: _Spot, first: _Spot) -> str | None:
-    """Along a chain by what it makes; elsewhere by what it takes, as from a residual trunk."""
+    """Compare what a layer makes with the start of its chain, and what it takes with the input.
+
+    The second comparison is for layers that take a sum, such as a residual stream.
+    """
     chain = _first(spot)
     if spot.std > _FORWARD * chain.std > 0:
         return f"std {spot.std:.3g}, {spot.std / chain.std:.3g} times that of {chain.path}"
@@ -352,14 +370,14 @@ def _too_many(share: float, what: str) -> str | None:
 
 
 def _collapses(spot: _Spot, start: float) -> str | None:
-    pooled = not spot.parameter.fed_by.name  # as a mean over places, whose examples are alike
+    pooled = not spot.parameter.fed_by.name  # means over places are alike
     if spot.seen.cosine > _ALIKE and start < _APART and not pooled:
         return f"two examples have cosine {spot.seen.cosine:.4f}, {start:.2f} at the input"
     return None
 
 
 def _gradient(spot: _Spot, last: _Spot, explodes: bool) -> str | None:
-    """Along a chain against its end; that a gradient explodes also against the last layer."""
+    """Compare a gradient with that at the end of the chain, and if it is large, at the output."""
     ends = (_last(spot), last) if explodes else (_last(spot),)
     for end in ends:
         here, there = spot.gradient_norm, end.gradient_norm

@@ -1,7 +1,6 @@
-"""Tables of JAX's operations by what they do, by the names that JAX gives their primitives.
+"""Tables of JAX's primitives, by name, grouped by what they do to numbers and axes.
 
-Whoever reads a computation asks these tables; how to read an operation's parameters is known to
-``jax_internals`` alone.
+How to read the parameters of a primitive stands in ``jax_internals``.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ _FUNCTIONS = (
 
 # Sums of two arrays, element by element; ``add_any`` is that of a gradient.
 SUMS = frozenset(("add", "sub", "add_any"))
-# What takes a weight to a weight of the same kind, scaled or shifted.
+# These scale or shift a weight, which stays the same kind of weight.
 ARITHMETIC = frozenset((*_ARITHMETIC, "select_n", "add_any"))
 # Reductions, and what each computes.
 STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
 POOLS = frozenset(("reduce_window_max", "reduce_window_sum"))
-# What hands a single number on as it is.
+# These hand on a single number unchanged.
 KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape", "squeeze"))
 
 # Each element of the result depends on the elements of the arguments at its own place alone.
@@ -34,8 +33,8 @@ ELEMENTWISE = frozenset(
         *("select_n", "stop_gradient", "convert_element_type", "add_any"),
     )
 )
-# Of these a part of the result has the same bits when it is computed alone: compilers compute them
-# element by element, in the same way in arrays of any size.
+# Computing only a part of the result of one of these gives the same bits as computing the whole:
+# compilers compute each element in the same way in arrays of any size.
 SAME_BITS_IN_PARTS = frozenset(
     (
         *(*_ARITHMETIC, *_COMPARISONS, *_BITWISE, *_ROUNDING, *_FUNCTIONS),
@@ -45,9 +44,9 @@ SAME_BITS_IN_PARTS = frozenset(
         *("reshape", "squeeze", "expand_dims", "broadcast_in_dim"),
     )
 )
-# What keeps the elements in their order, or repeats them.
+# These keep the elements in their order, or repeat them.
 KEEPS_ORDER = frozenset(("reshape", "squeeze", "expand_dims", "broadcast_in_dim"))
-# What moves numbers about and changes none.
+# These move numbers and change none.
 MOVES = frozenset(
     (
         *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate"),
@@ -55,7 +54,7 @@ MOVES = frozenset(
         *("dynamic_slice", "dynamic_update_slice"),
     )
 )
-# What leaves a signal the signal it was; and what changes its scale and offset at most.
+# These leave the values of a signal as they are; AFFINE adds what changes scale and offset only.
 KEEPS_SIGNAL = frozenset(
     (
         *("reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "stop_gradient"),

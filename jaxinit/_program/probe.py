@@ -1,4 +1,4 @@
-"""Taps: a computation run again, with its intermediate values seen on the way, loops included."""
+"""Re-runs a recorded program and calls a function on chosen intermediates, also inside scan."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import jax
 from . import jax_internals as internals
 from .ir import Op, Program, Value, evaluate, order
 
-# What to do with a value: given it and its sink (None without), the value to go on with, and what
-# is seen, an array of the same shape each time.
+# A tap takes an intermediate value and its sink, which may be None. It returns the value with which
+# to go on, and what is recorded, a pytree of arrays of the same shapes each time.
 Tap = Callable[[Any, Any], tuple[Any, Any]]
 
-_SINKS = 1_000_000  # positions of a loop's inputs from which on they are sinks
+_SINKS = 1_000_000  # sinks are inputs of a loop at positions from here on
 
 
 def run(
@@ -23,10 +23,10 @@ def run(
     taps: Mapping[Value, Tap],
     sinks: Mapping[Value, Any],
 ) -> tuple[list[Any], dict[Value, Any]]:
-    """The values of ``outputs`` and what the taps saw, with an axis for each scan around them.
+    """The values of ``outputs``, and what the taps recorded, with an axis for each scan around.
 
-    A sink is handed to its tap: an array with the same leading axes. Values in while loops and
-    branches are not seen.
+    A sink is an array with the same leading axes; each turn of the scans hands its part to the tap.
+    Values in while loops and branches are not tapped.
     """
     known, seen = dict(env), {}
 
@@ -53,7 +53,7 @@ def run(
 def _scan(
     op: Op, args: Sequence[Any], taps: Mapping[Value, Tap], sinks: Mapping[Value, Any]
 ) -> tuple[list[Any], dict[Value, Any]]:
-    """A scan, what is seen in its body stacked."""
+    """Run a scan, and stack what is recorded in its body."""
     assert op.part is not None
     part, (body,) = op.part, op.part.bodies
     inside = sorted_taps(body, taps)
@@ -69,7 +69,7 @@ def _scan(
 
     inputs = dict(zip(part.kept_inputs, args, strict=True)) | extra
     carried = part.control.carried
-    # What is seen follows the loop's own outputs, under positions that nothing else has.
+    # The body returns what it recorded after the loop's own outputs.
     found = internals.run_control(
         op.primitive, op.params, [step], inputs, carried, part.kept_outputs
     )
@@ -78,7 +78,7 @@ def _scan(
 
 
 def sorted_taps(program: Program, taps: Mapping[Value, Tap]) -> list[Value]:
-    """The tapped values that a program makes, in loops too, in a fixed order."""
+    """The tapped values of a program and of the loops in it, in a fixed order."""
     found: dict[Value, None] = {v: None for v in program.inputs if v in taps}
     for op in order(program.outputs):
         found |= {v: None for v in op.outputs if v in taps}
