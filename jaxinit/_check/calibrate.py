@@ -100,8 +100,8 @@ def calibrate(
 
 
 def _variance(x: Any, sink: Any) -> tuple[Any, Any]:
-    wide = jnp.asarray(x, jnp.float32)
-    return x, jnp.var(wide)
+    wide = jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32
+    return x, jnp.var(jnp.asarray(x, wide))
 
 
 def _turns(found: list[Layer]) -> list[tuple[int | None, list[int]]]:

@@ -65,12 +65,14 @@ class Seen(NamedTuple):
     """What was measured of a layer, in one turn of the loops around it.
 
     Attributes:
-      mean, square: the first and second moment of what it makes.
+      mean, square: the first and second moment of what it makes; of complex values, the modulus of
+        their mean and the mean of their squared modulus.
       cosine: the mean cosine between two examples of that.
       saturated: the share of values at which the activation is flat.
       taken: the second moment of what it takes.
       dead: the share of units that have one value for all examples.
-      gradient_mean, gradient_square: the moments of the gradient of what it makes.
+      gradient_mean, gradient_square: the same of the gradient of what it makes; NaN where there is
+        none.
     """
 
     mean: float
@@ -98,7 +100,8 @@ def _layer(reading: Reading, parameter: Parameter, kernel: KernelUse) -> Layer |
     taken = signal(graph, kernel.op)
     if trail is None or taken is None:
         return None
-    made = trail.with_bias()
+    biased = trail.with_bias()
+    made = biased if graph.bodies.get(biased) == graph.bodies[kernel.op] else trail.start
     after = activated(graph, kernel) or made
     turns = graph.turns[kernel.op]
     return Layer(
@@ -139,7 +142,7 @@ def cosine(x: Any) -> Any:
     NaN where there is one example alone, or where all are zero.
     """
     n = min(_EXAMPLES, x.shape[0])
-    rows = jnp.asarray(x[:n], jnp.float32).reshape(n, -1)
+    rows = _real(x[:n]).reshape(n, -1)
     rows = rows / jnp.max(jnp.abs(rows), 1, keepdims=True)  # squares of tiny values would vanish
     rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
     return (jnp.sum(rows @ rows.T) - n) / (n * (n - 1)) if n > 1 else jnp.float32(jnp.nan)
@@ -149,21 +152,36 @@ def _slopes(phi: Look, z: Any) -> Any:
     return jnp.abs(jax.jvp(phi, (z,), (jnp.ones_like(z),))[1])
 
 
+def _real(x: Any) -> Any:
+    """The values in float32; of complex ones the two parts, along a last axis."""
+    parts = jnp.stack([x.real, x.imag], -1) if jnp.iscomplexobj(x) else x
+    return jnp.asarray(parts, jnp.float32)
+
+
+def _mean(x: Any) -> Any:
+    """The mean; of complex values its modulus."""
+    parts = _real(x)
+    if not jnp.iscomplexobj(x):
+        return jnp.mean(parts)
+    return jnp.hypot(jnp.mean(parts[..., 0]), jnp.mean(parts[..., 1]))
+
+
 def _second_moment(x: Any) -> Any:
-    wide = jnp.asarray(x, jnp.float32)
-    return jnp.mean(wide * wide)
+    """The mean square; of complex values that of the modulus."""
+    square = jnp.square(_real(x))
+    return 2 * jnp.mean(square) if jnp.iscomplexobj(x) else jnp.mean(square)
 
 
 def _look_made(layer: Layer, x: Any) -> Any:
     """Mean, second moment, cosine of examples and share of saturated values, in one array."""
-    h = jnp.asarray(x, jnp.float32)
     flat = alike = jnp.float32(jnp.nan)
-    if layer.saturating is not None:
+    if layer.saturating is not None and not jnp.iscomplexobj(x):
+        h = _real(x)
         steepest = jnp.max(_slopes(layer.saturating, jnp.linspace(-3.0, 3.0, 61)))
         flat = jnp.mean(_slopes(layer.saturating, h) < _FLAT * steepest)
-    if 0 not in layer.units and h.ndim > 1:
-        alike = cosine(h)
-    return jnp.stack([h.mean(), _second_moment(h), alike, flat])
+    if 0 not in layer.units and x.ndim > 1:
+        alike = cosine(x)
+    return jnp.stack([_mean(x), _second_moment(x), alike, flat])
 
 
 def _look_dead(layer: Layer, x: Any) -> Any:
@@ -171,7 +189,9 @@ def _look_dead(layer: Layer, x: Any) -> Any:
     other = tuple(i for i in range(x.ndim) if i not in layer.live)
     if not layer.live or math.prod(x.shape[i] for i in other) < _ENOUGH:
         return jnp.float32(jnp.nan)
-    return jnp.mean(jnp.max(x, other) == jnp.min(x, other))
+    parts = _real(x)
+    same = jnp.max(parts, other) == jnp.min(parts, other)
+    return jnp.mean(same.all(-1) if jnp.iscomplexobj(x) else same)
 
 
 @jax.custom_vjp
@@ -181,8 +201,7 @@ def _pass_on(x: Any, sink: Any) -> Any:
 
 
 def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
-    g = jnp.asarray(gradient, jnp.float32)
-    return gradient, jnp.stack([jnp.mean(g), jnp.mean(g * g)])
+    return gradient, jnp.stack([_mean(gradient), _second_moment(gradient)])
 
 
 _pass_on.defvjp(lambda x, sink: (x, None), _backward)
@@ -203,26 +222,46 @@ def _taps(found: Sequence[Layer]) -> dict[Value, Tap]:
     return {value: partial(tap, mine) for value, mine in looks.items()}
 
 
-def measure(
-    reading: Reading, found: Sequence[Layer], objective: Callable[[Any], Any]
-) -> list[list[Seen] | None]:
-    """What is measured of each layer, for each turn of the loops around it.
+class Measured(NamedTuple):
+    """What was measured.
 
-    None stands for a layer that is not reached, as within a branch or a while loop. ``objective``
-    makes the scalar, from the forward pass's result, whose gradient is taken.
+    Attributes:
+      layers: for each layer what was seen in each turn of the loops around it; None for a layer
+        that is not reached, as within a branch or a while loop.
+      no_gradients: why gradients were not measured; empty where they were.
+    """
+
+    layers: list[list[Seen] | None]
+    no_gradients: str
+
+
+def measure(reading: Reading, found: Sequence[Layer], objective: Callable[[Any], Any]) -> Measured:
+    """Measure each layer in a forward and a backward pass.
+
+    ``objective`` makes the scalar, from the forward pass's result, whose gradient is taken. Where
+    JAX cannot differentiate the computation, the forward pass alone is run.
     """
     taps = _taps(found)
-    sinks = [jnp.zeros((*layer.turns, 2), jnp.float32) for layer in found]
+    sinks = {layer.made: jnp.zeros((*layer.turns, 2), jnp.float32) for layer in found}
+    made = list(sinks)
 
     def forward(sinks: Sequence[Any], arguments: Sequence[Any]) -> tuple[Any, Any]:
         env = dict(zip(reading.program.inputs, arguments, strict=True))
-        given = {layer.made: sink for layer, sink in zip(found, sinks, strict=True)}
+        given = dict(zip(made, sinks, strict=True))
         outputs, seen = run(reading.program.outputs, env, taps, given)
         return objective(reading.result(outputs)), [seen.get(value) for value in taps]
 
-    gradients, seen = jax.jit(jax.grad(forward, has_aux=True))(sinks, reading.arguments)
-    known = dict(zip(taps, seen, strict=True))
-    return [_gathered(layer, known, g) for layer, g in zip(found, gradients, strict=True)]
+    given, why = (list(sinks.values()), reading.arguments), ""
+    try:
+        both = jax.jit(jax.grad(forward, has_aux=True)).trace(*given)
+    except (ValueError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        _, seen = jax.jit(forward)(*given)
+        gradients = [jnp.full_like(sink, jnp.nan) for sink in given[0]]
+    else:
+        gradients, seen = both.lower().compile()(*given)
+    known, returned = dict(zip(taps, seen, strict=True)), dict(zip(made, gradients, strict=True))
+    return Measured([_gathered(layer, known, returned[layer.made]) for layer in found], why)
 
 
 def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[Seen] | None:

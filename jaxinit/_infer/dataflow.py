@@ -87,6 +87,8 @@ class Graph:
       position: the place of each step among the steps, and of each value that a step makes.
       turns: for each operation, the lengths of the scans around it, outermost first.
       loops: for each operation, the position at which the outermost loop around it starts.
+      bodies: for each operation and the values that it makes, the bodies of loops and branches in
+        which it stands, outermost first.
       consumers: the steps that take a value.
       sources: for a value that links hand on, where it comes from.
       looped: for the state that a loop's body is given, the state that the body returns.
@@ -102,6 +104,7 @@ class Graph:
     position: dict[Any, int] = field(default_factory=dict)
     turns: dict[Op, tuple[int, ...]] = field(default_factory=dict)
     loops: dict[Op, int] = field(default_factory=dict)
+    bodies: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
     consumers: dict[Value, list[Op | Link]] = field(default_factory=dict)
     sources: dict[Value, list[Value]] = field(default_factory=dict)
     looped: dict[Value, Value] = field(default_factory=dict)
@@ -132,7 +135,7 @@ class Graph:
 def graph(program: Program, parameters: Sequence[int]) -> Graph:
     """The graph of a forward pass; ``parameters`` are the positions of inputs that are these."""
     found = Graph(tuple(program.inputs[i] for i in parameters), program.outputs)
-    _collect(found, program.outputs, ())
+    _collect(found, program.outputs, (), ())
     for i, value in enumerate(program.inputs):
         found.kinds[value] = Kind.SIGNAL
         found.position.setdefault(value, -1)
@@ -144,13 +147,18 @@ def graph(program: Program, parameters: Sequence[int]) -> Graph:
 
 
 def _collect(
-    found: Graph, outputs: Sequence[Value], turns: tuple[int, ...], loop: int | None = None
+    found: Graph,
+    outputs: Sequence[Value],
+    turns: tuple[int, ...],
+    bodies: tuple[Any, ...],
+    loop: int | None = None,
 ) -> None:
     """Add the operations that make ``outputs``, those of loops and branches included."""
     for op in order(outputs):
         if op in found.turns:
             continue
         found.turns[op] = turns
+        found.bodies |= dict.fromkeys((op, *op.outputs), bodies)
         found.loops[op] = len(found.steps) if loop is None else loop
         if op.part is not None:
             _open(found, op, turns)
@@ -179,12 +187,14 @@ def _open(found: Graph, op: Op, turns: tuple[int, ...]) -> None:
     scanned = control.options.get("first_scanned", len(op.inputs) + max(kept, default=0) + 1)
     length = control.options.get("length")
     inner = turns if length is None else (*turns, length)
-    for body, reads in zip(op.part.bodies, control.reads, strict=True):
+    for n, (body, reads) in enumerate(zip(op.part.bodies, control.reads, strict=True)):
         given = [(p, value) for p, value in zip(kept, op.inputs, strict=True) if p in reads]
         for (p, value), target in zip(given, body.inputs, strict=True):
             if value not in found.sources.get(target, ()):
                 _link(found, value, target, -1 if p >= scanned else 0)
-        _collect(found, body.outputs, inner, found.loops[op])
+        bodies = (*found.bodies[op], (id(control), n))  # the parts of one loop share its control
+        found.bodies |= dict.fromkeys(body.inputs, bodies)
+        _collect(found, body.outputs, inner, bodies, found.loops[op])
     for n, (body, reads) in enumerate(zip(op.part.bodies, control.reads, strict=True)):
         if n == control.tests:
             continue

@@ -61,10 +61,17 @@ def blocks(
 
 
 def activated(graph: Graph, kernel: KernelUse) -> Value | None:
-    """The kernel's output after the activation that it feeds; None of fused kernels."""
+    """The kernel's output after the activation that it feeds; None of fused kernels.
+
+    The value stands in the same loops and branches as the kernel.
+    """
     if kernel.trail is None or len({c.selected for c in kernel.trail.candidates}) > 1:
         return None
-    chosen = _ranked([(c, kernel.trail) for c in kernel.trail.candidates])
+    chosen = [
+        (c, trail)
+        for c, trail in _ranked([(c, kernel.trail) for c in kernel.trail.candidates])
+        if graph.bodies.get(c.value) == graph.bodies[kernel.op]
+    ]
     names = {c.value: _recognised(graph, c, trail).name for c, trail in chosen}
     known = [v for v, name in names.items() if name not in (IDENTITY.name, UNKNOWN)]
     return next(iter([*known, *names]), None)
