@@ -95,7 +95,7 @@ def _table() -> tuple[tuple[str, Callable[[Any], Any]], ...]:
 def _known(f: np.ndarray) -> list[tuple[str, Any]]:
     """The activations to compare with; of leaky_relu, the one with the slope that f would have."""
     found: list[tuple[str, Any]] = list(_table())
-    slope = f[0] / GRID[0] / (f[-1] / GRID[-1])
+    slope = f[0] / GRID[0] / (f[-1] / GRID[-1]) if f[-1] else 0.0
     if 0 < slope < 1:
         leaky = functools.partial(jax.nn.leaky_relu, negative_slope=round(float(slope), 6))
         found.append((f"leaky_relu({slope:.3g})", leaky))

@@ -37,12 +37,16 @@ class Digit(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """A slice on the way: of the digit ``stride`` of axis ``axis``, steps ``start`` to ``stop``."""
+    """A slice ``start:stop:step`` on the way, of the digit ``stride`` of axis ``axis``.
+
+    Axis -1 means an axis whose origin is not known, which is sliced along its places.
+    """
 
     axis: int
     stride: int
     start: int
     stop: int
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,22 @@ def moved(op: Op, position: int, given: AxisOrigins) -> list[AxisOrigins | None]
     """
     name = op.primitive.name
     shapes = [tuple(value.aval.shape) for value in op.outputs]
-    if name in ("copy", "convert_element_type", "reduce_precision", "stop_gradient", "copy_p"):
+    if name in _KEEPS_AXES:
         return [given]
     if name in ("sharding_constraint", "optimization_barrier"):
         return [given if i == position or len(shapes) == 1 else None for i in range(len(shapes))]
     rule = _RULES.get(name)
-    if rule is None or (position and name != "concatenate"):
+    if rule is None or (position and name not in ("concatenate", "stack")):
         return None
     return rule(internals.geometry(op.primitive, op.params), op, position, given, shapes)
+
+
+_KEEPS_AXES = frozenset(
+    (
+        *("copy", "copy_p", "convert_element_type", "reduce_precision", "stop_gradient"),
+        *("real", "imag", "conj"),
+    )
+)
 
 
 def _reshape(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: list) -> list:
@@ -232,6 +244,19 @@ def _concatenate(params: tuple, op: Op, position: int, given: AxisOrigins, shape
     return [replace(given, axes=tuple(axes))]
 
 
+def _stack(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: list) -> list:
+    (place,) = params
+    axes = list(given.axes)
+    axes.insert(place, blank(len(op.inputs)))
+    return [replace(given, axes=tuple(axes))]
+
+
+def _unstack(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: list) -> list:
+    (place,) = params
+    parts = [cut(given, place, i, i + 1) for i in range(len(shapes))]
+    return [p and replace(p, axes=p.axes[:place] + p.axes[place + 1 :]) for p in parts]
+
+
 def _pad(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: list) -> list:
     (config,) = params
     axes = tuple(
@@ -251,7 +276,7 @@ def cut(given: AxisOrigins, place: int, start: int, stop: int, step: int = 1) ->
     """The axes after the slice ``start:stop:step`` of one axis.
 
     Returns None where the slice holds nothing of the source. The leading digit alone can be sliced;
-    a slice that cuts across the digits below it, or skips places, has no known origin.
+    an axis that is cut across the digits below it, or by a step, has no known origin from then on.
     """
     axis = given.axes[place]
     if (start, stop, step) == (0, axis.size, 1):
@@ -261,11 +286,17 @@ def cut(given: AxisOrigins, place: int, start: int, stop: int, step: int = 1) ->
         return None
     size = -(-(stop - start) // step)
     axes, selected = list(given.axes), given.selected
-    if not axis.is_origin or step != 1:
+    if not axis.is_origin:
         axes[place] = blank(size)
-        return replace(given, axes=tuple(axes))
+        return AxisOrigins(tuple(axes), (*selected, Selection(-1, place, start, stop, step)))
     lead, inner = axis.digits[0], axis.extent // axis.digits[0].size
     low, high = first - axis.offset, last - axis.offset
+    if step != 1:
+        axes[place] = blank(size)
+        if inner == 1:
+            part = Selection(lead.axis, lead.stride, low + lead.start, high + lead.start, step)
+            selected = (*selected, part)
+        return AxisOrigins(tuple(axes), selected)
     if (low, high) == (0, axis.extent):
         axes[place] = replace(axis, size=size, offset=first - start)
     elif low % inner or high % inner:
@@ -292,5 +323,7 @@ _RULES = {
     "tile": _same_sizes,
     "gather": _gather,
     "concatenate": _concatenate,
+    "stack": _stack,
+    "unstack": _unstack,
     "pad": _pad,
 }

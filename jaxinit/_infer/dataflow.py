@@ -93,6 +93,8 @@ class Graph:
       sources: for a value that links hand on, where it comes from.
       looped: for the state that a loop's body is given, the state that the body returns.
       kinds: the kind of each value; what is absent is constant.
+      trained: the values that depend on parameters.
+      inputs: the parameters, by index, that kernels are applied to as if they were inputs.
       contributions: for each weight, the parameters that it is made of.
       uses: for each parameter, where it meets a signal.
       memo: results that several readers share.
@@ -109,6 +111,8 @@ class Graph:
     sources: dict[Value, list[Value]] = field(default_factory=dict)
     looped: dict[Value, Value] = field(default_factory=dict)
     kinds: dict[Value, Kind] = field(default_factory=dict)
+    trained: set[Value] = field(default_factory=set)
+    inputs: frozenset[int] = frozenset()
     contributions: dict[Value, tuple[Contribution, ...]] = field(default_factory=dict)
     uses: dict[int, list[Use]] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict)
@@ -132,15 +136,23 @@ class Graph:
         return float(value.const)
 
 
-def graph(program: Program, parameters: Sequence[int]) -> Graph:
-    """The graph of a forward pass; ``parameters`` are the positions of inputs that are these."""
-    found = Graph(tuple(program.inputs[i] for i in parameters), program.outputs)
+def graph(
+    program: Program, parameters: Sequence[int], inputs: frozenset[int] = frozenset()
+) -> Graph:
+    """The graph of a forward pass.
+
+    ``parameters`` are the positions of the program's inputs that are parameters; of these,
+    ``inputs`` are taken as signals, because kernels are applied to them.
+    """
+    found = Graph(tuple(program.inputs[i] for i in parameters), program.outputs, inputs=inputs)
     _collect(found, program.outputs, (), ())
-    for i, value in enumerate(program.inputs):
+    for value in program.inputs:
         found.kinds[value] = Kind.SIGNAL
         found.position.setdefault(value, -1)
-        if i in parameters and internals.is_float(value.aval):
-            found.kinds[value] = Kind.WEIGHT
+    for i, value in enumerate(found.parameters):
+        if internals.is_float(value.aval):
+            found.trained.add(value)
+            found.kinds[value] = Kind.SIGNAL if i in inputs else Kind.WEIGHT
     _classify(found)
     _find_uses(found)
     return found
@@ -220,12 +232,19 @@ def _classify(found: Graph) -> None:
                 kind = Kind.SIGNAL
             if not isinstance(step, Link) and step.primitive is internals.RANDOM_BITS:
                 kind = Kind.SIGNAL
+            trained = not found.trained.isdisjoint(inputs)
             for value in made:
                 if kind > found.kind(value):
                     found.kinds[value], changed = kind, True
+                if trained and value not in found.trained:
+                    found.trained.add(value)
+                    changed = True
         for value, again in found.looped.items():
             if found.kind(again) > found.kind(value):
                 found.kinds[value], changed = found.kind(again), True
+            if again in found.trained and value not in found.trained:
+                found.trained.add(value)
+                changed = True
 
 
 def is_linear(op: Op) -> bool:

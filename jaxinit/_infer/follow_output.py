@@ -88,8 +88,8 @@ def _pass(walk: _Walk, step: Op | Link) -> list[Value]:
         if after is not None:
             pairs = zip(step.outputs, after, strict=True)
             return [v for made, axes in pairs for v in trail.move(first, made, axes)]
-    if name == "concatenate":
-        return _merged(trail, step, [step.inputs[i] for i in mine])
+    if name in primitives.JOINS:
+        return _joined(trail, step, [step.inputs[i] for i in mine])
     if name in primitives.STATISTICS:
         return _reduce(trail, step, first)
     if name in primitives.POOLS:
@@ -103,10 +103,12 @@ def _pass(walk: _Walk, step: Op | Link) -> list[Value]:
     return _elementwise(walk, step, mine)
 
 
-def _merged(trail: Trail, step: Op, parts: Sequence[Value]) -> list[Value]:
-    """Follow a concatenation of parts of the kernel's output as one value."""
+def _joined(trail: Trail, step: Op, parts: Sequence[Value]) -> list[Value]:
+    """Follow parts of the kernel's output that are joined as one value."""
     selected = common([trail.axes[part].selected for part in parts])
     axes = AxisOrigins.unknown(step.outputs[0].aval.shape)
+    if len(parts) > 1:
+        trail.shuffled.add(step.outputs[0])
     return trail.move(parts[0], step.outputs[0], AxisOrigins(axes.axes, selected))
 
 
@@ -129,9 +131,10 @@ def _elementwise(walk: _Walk, step: Op, mine: Sequence[int]) -> list[Value]:
     graph, trail = walk.graph, walk.trail
     name, made, first = step.primitive.name, step.outputs[0], step.inputs[mine[0]]
     functions = [i for i in mine if trail.is_function(step.inputs[i])]
-    parts = {trail.axes[step.inputs[i]].selected for i in functions}
+    values = [step.inputs[i] for i in functions]
+    parts = {(trail.axes[value].selected, value in trail.shuffled) for value in values}
     if len(parts) > 1:
-        return _parts_meet(trail, step, functions)
+        return _parts_meet(trail, step, values)
     others = [value for i, value in enumerate(step.inputs) if i not in mine]
     if name in primitives.SUMS:
         signals = [other for other in others if graph.kind(other) is Kind.SIGNAL]
@@ -160,13 +163,12 @@ def _elementwise(walk: _Walk, step: Op, mine: Sequence[int]) -> list[Value]:
     return [made]
 
 
-def _parts_meet(trail: Trail, step: Op, places: Sequence[int]) -> list[Value]:
+def _parts_meet(trail: Trail, step: Op, values: Sequence[Value]) -> list[Value]:
     """Pass a sum of different parts of the kernel's output; anything else takes them up."""
-    values = [step.inputs[i] for i in places]
     if step.primitive.name in primitives.SUMS or step.primitive.name == "select_n":
         selected = common([trail.axes[value].selected for value in values])
-        axes = AxisOrigins(trail.axes[values[0]].axes, selected)
-        return trail.move(values[0], step.outputs[0], axes)
+        first = min(values, key=lambda value: value in trail.shuffled)
+        return trail.move(first, step.outputs[0], AxisOrigins(trail.axes[first].axes, selected))
     for value in values:
         trail.end(value, step)
     return []
@@ -182,8 +184,8 @@ def _evaluate(
     like = [trail.axes[inputs[i]] for i in functions or mine]
     fitting = (a for a in like if len(a.axes) == len(shape))
     trail.axes[made] = next(fitting, AxisOrigins.unknown(shape))
-    meets_statistic = bool(functions) and len(mine) > len(functions)
-    if meets_statistic or any(inputs[i] in trail.normalized for i in mine):
+    trail.mark(made, [inputs[i] for i in mine])
+    if functions and len(mine) > len(functions):  # a statistic of the value normalizes it
         trail.normalized.add(made)
 
 
@@ -191,7 +193,9 @@ def _number(walk: _Walk, step: Op, i: int, value: Value) -> float | None:
     """The number that stands for an input that does not come from the kernel.
 
     A constant is itself. Other inputs are taken as what leaves ``value`` as it is: 0 in a sum and 1
-    in a product. Returns None where following ends because another signal is a factor.
+    in a product. A factor that no parameter reaches, such as the sines and cosines of rotary
+    embeddings, a mask or noise, is passed, too. Returns None where following ends because another
+    signal is a factor.
     """
     graph, trail = walk.graph, walk.trail
     name, other = step.primitive.name, step.inputs[i]
@@ -204,6 +208,9 @@ def _number(walk: _Walk, step: Op, i: int, value: Value) -> float | None:
         trail.added += [Added(contribution, step, normalized) for contribution in found]
     if name in primitives.SUMS or name == "select_n":
         return 0.0
+    if name in ("mul", "div") and kind is Kind.SIGNAL and other not in graph.trained:
+        trail.rescaled = True
+        return 1.0
     if name in ("mul", "div") and kind is not Kind.SIGNAL:
         return 0.25 if kind is Kind.WEIGHT and slopes(graph, step) else 1.0  # PReLU starts so
     return None

@@ -54,7 +54,7 @@ def blocks(
         return Blocks((), None, (_feeds(graph, every),))
     (axis,) = places
     ordered = sorted(strong, key=lambda s: s[-1].start)
-    sizes = tuple((s[-1].stop - s[-1].start) * s[-1].stride for s in ordered)
+    sizes = tuple(len(range(*s[-1][2:])) * s[-1].stride for s in ordered)
     if sum(sizes) != shape[axis]:  # the blocks alternate, as head by head
         sizes = (shape[axis] // len(ordered),) * len(ordered)
     return Blocks(sizes, axis, tuple(_feeds(graph, strong[s]) for s in ordered))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from .._program import jax_internals as internals
 from .._program import primitives
 from .._program.ir import Op, Value
 from .activation_match import recognise
-from .dataflow import Graph
+from .dataflow import Graph, Kind
 from .kernel_uses import KernelUse
 from .parameter import NO_SOURCE, Source
 from .residual import signal
@@ -82,9 +83,24 @@ def _origin(graph: Graph, value: Value) -> str:
 
 
 def is_state(graph: Graph, value: Value) -> bool:
-    """Whether the value is the state that a loop carries, with only affine maps between."""
-    while value not in graph.looped:
-        if value.op is None or value.op.primitive.name not in primitives.AFFINE:
-            return False
-        value = value.op.inputs[0]
-    return True
+    """Whether the value is the state that a loop carries.
+
+    It may be gated, as by the reset gate of a GRU, or replaced where an episode begins; a sum with
+    another signal is a new signal.
+    """
+    seen, stack = {value}, [value]
+    while stack:
+        here = stack.pop()
+        if here in graph.looped:
+            return True
+        if here.op is None or here.op.primitive.name not in primitives.AFFINE:
+            continue
+        signals = [
+            v for v in here.op.inputs if graph.kind(v) is Kind.SIGNAL and internals.is_float(v.aval)
+        ]
+        if here.op.primitive.name in primitives.SUMS and len(signals) > 1:
+            continue
+        fresh = [v for v in signals if v not in seen]
+        seen.update(fresh)
+        stack += fresh
+    return False

@@ -16,14 +16,20 @@ from .trail import Trail
 class KernelUse(NamedTuple):
     """A use of a parameter as a kernel or table.
 
-    ``trail`` is what becomes of the output; None of a lookup, and of a further use of the same part
-    of the parameter, which is not followed again.
+    Attributes:
+      op: the operation.
+      use: the parameter in it.
+      fans: the fans and axes of the kernel.
+      trail: what becomes of the output; None of a lookup.
+      again: whether the same part of the parameter was used before, as by a block that is called
+        several times.
     """
 
     op: Op
     use: Use
     fans: KernelFans
     trail: Trail | None
+    again: bool
 
 
 def kernel_uses(graph: Graph, parameter: int) -> list[KernelUse]:
@@ -36,8 +42,9 @@ def kernel_uses(graph: Graph, parameter: int) -> list[KernelUse]:
             continue
         assert isinstance(use.op, Op)
         trail = None
-        if is_linear(use.op) and (fans.outputs.selected, use.op.primitive) not in seen:
-            seen.add((fans.outputs.selected, use.op.primitive))
+        if is_linear(use.op):
             trail = follow(graph, use.op, fans.outputs, partial(is_residual, graph))
-        found.append(KernelUse(use.op, use, fans, trail))
+        part = fans.outputs.selected, use.op.primitive
+        found.append(KernelUse(use.op, use, fans, trail, again=part in seen))
+        seen.add(part)
     return found

@@ -7,6 +7,7 @@ these it is told which biases belong to which kernel (``other_roles``), what eac
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Reader:
     Attributes:
       graph: the graph.
       paths: the path of each parameter.
-      kernels: for each parameter, its uses as a kernel or table.
+      kernels: for each parameter, its uses as a kernel or table. Where a part of it is used again,
+        only the first use has a trail.
       taken: the outputs of kernels that each operation takes up.
       sums: the sums that end residual branches.
       adapters: the products of low-rank adapters, with their roles.
@@ -46,15 +48,15 @@ class Reader:
     @staticmethod
     def of(graph: Graph, paths: Sequence[str]) -> Reader:
         """The reader of a graph whose parameters have these paths."""
-        kernels = [kernel_uses(graph, i) for i in range(len(paths))]
-        followed = [use for uses in kernels for use in uses if use.trail]
+        every = [kernel_uses(graph, i) for i in range(len(paths))]
+        kernels = [[u._replace(trail=None) if u.again else u for u in uses] for uses in every]
         return Reader(
             graph=graph,
             paths=paths,
             kernels=kernels,
             taken=takers(kernels),
-            sums=branches(graph, followed),
-            adapters=adapters(graph, followed),
+            sums=branches(graph, itertools.chain(*every)),
+            adapters=adapters(graph, itertools.chain(*kernels)),
         )
 
     def parameters(self) -> list[Parameter]:

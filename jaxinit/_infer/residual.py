@@ -13,6 +13,8 @@ term is a projection of a value that y was computed from; that is residual too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .._program import primitives
 from .._program.ir import Op, Value
 from .dataflow import Graph, Kind, is_linear
@@ -65,12 +67,41 @@ def descends(graph: Graph, value: Value, target: Value) -> bool:
     return False
 
 
+def _terms(graph: Graph, value: Value) -> Iterator[Value]:
+    """The value and the signals that it is a sum of."""
+    stack = [value]
+    while stack:
+        here = stack.pop()
+        yield here
+        if here.op is not None and here.op.primitive.name in primitives.SUMS:
+            stack += [v for v in here.op.inputs if graph.kind(v) is Kind.SIGNAL]
+
+
+def _stream(graph: Graph, value: Value) -> Iterator[Value]:
+    """The value and, where it is a residual sum, what that adds to, back along the stream."""
+    here: Value | None = value
+    while here is not None:
+        yield here
+        signals = [v for v in here.op.inputs if graph.kind(v) is Kind.SIGNAL] if here.op else []
+        adds = here.op is not None and here.op.primitive.name in primitives.SUMS
+        pairs = (signals, signals[::-1]) if adds and len(signals) == 2 else ()
+        here = next((u for u, v in pairs if _is_branch(graph, v, u)), None)
+
+
+def _is_branch(graph: Graph, value: Value, stream: Value) -> bool:
+    """Whether a term of a sum is computed from the other, or from what that adds branches to."""
+    return any(descends(graph, value, term) for term in _terms(graph, stream))
+
+
 def is_residual(graph: Graph, op: Op, other: Value) -> bool:
-    """Whether ``op`` was computed from ``other``, or from what ``other`` is a projection of."""
+    """Whether ``op`` was computed from ``other``, or from what ``other`` is a projection of.
+
+    Of parallel branches, as ``x + a(x) + b(x)``, the second is added to the sum with the first.
+    """
     start = signal(graph, op)
     if start is None:
         return False
-    if descends(graph, start, other):
+    if any(descends(graph, start, value) for value in _stream(graph, other)):
         return True
     projection = source(graph, other)
     if projection is None or projection is op:

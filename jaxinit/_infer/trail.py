@@ -7,7 +7,7 @@ subtracts, is held as the number that it is for z ~ N(0, 1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -74,6 +74,8 @@ class Trail:
       axes: for each followed value, which of its axes hold the kernel's outputs.
       same: for a value that was only moved, the value that it was.
       values: the values on the grid; a statistic is a number.
+      shuffled: values that hold parts of the kernel's outputs in another order, such as a vector
+        whose halves are swapped.
       normalized: values whose scale a normalization has fixed.
       rescaled: whether something on the way changes the scale at random or by position, such as
         dropout, which scales up what it keeps.
@@ -90,6 +92,7 @@ class Trail:
     axes: dict[Value, AxisOrigins] = field(default_factory=dict)
     same: dict[Value, Value] = field(default_factory=dict)
     values: dict[Value, Any] = field(default_factory=dict)
+    shuffled: set[Value] = field(default_factory=set)
     normalized: set[Value] = field(default_factory=set)
     rescaled: bool = False
     shifts: list[float] = field(default_factory=list)
@@ -144,9 +147,14 @@ class Trail:
         if axes is None or made in self.axes:
             return []
         self.axes[made], self.same[made] = axes, value
-        if value in self.normalized:
-            self.normalized.add(made)
+        self.mark(made, [value])
         return [made]
+
+    def mark(self, made: Value, inputs: Iterable[Any]) -> None:
+        """Hand on to a value what is known of the values that it is made from."""
+        for marks in (self.normalized, self.shuffled):
+            if not marks.isdisjoint(inputs):
+                marks.add(made)
 
     def evaluate(self, step: Step, spread: bool) -> None:
         """Append a step and evaluate it: on the grid if ``spread``, else as a statistic.
