@@ -58,12 +58,14 @@ class Contribution(NamedTuple):
       through: the functions that it went through, in order; scaling and shifting are left out.
       contracted: how many terms a matrix product with another parameter summed on the way; 1 where
         there was none.
+      mixed: whether an exponential was taken of it together with another parameter.
     """
 
     parameter: int
     axes: AxisOrigins
     through: tuple[str, ...] = ()
     contracted: int = 1
+    mixed: bool = False
 
 
 class Use(NamedTuple):
@@ -301,10 +303,14 @@ def shift(axes: AxisOrigins, link: Link) -> AxisOrigins:
 def _find_uses_in_op(found: Graph, op: Op) -> None:
     signal = any(found.kind(value) is Kind.SIGNAL for value in op.outputs)
     for i, value in enumerate(op.inputs):
-        for contribution in found.contributions.get(value, ()):
+        contributions = found.contributions.get(value, ())
+        mixed = len({c.parameter for c in contributions}) > 1
+        for contribution in contributions:
             if signal:
                 found.uses.setdefault(contribution.parameter, []).append(Use(op, i, contribution))
                 continue
+            if mixed and op.primitive.name == "exp":
+                contribution = contribution._replace(mixed=True)
             for made, after in zip(op.outputs, _contributed(op, i, contribution), strict=True):
                 if after is not None:
                     found.contributions[made] = (*found.contributions.get(made, ()), after)

@@ -11,7 +11,8 @@ from .. import _text
 from .._program.ir import Builder, Program
 from .._program.trace import trace
 from .._program.trees import arrays
-from .dataflow import graph
+from .dataflow import Graph, graph
+from .learned_inputs import learned_inputs
 from .parameter import Parameter
 from .reader import Reader
 
@@ -95,6 +96,14 @@ def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: An
     return read("infer", apply_fn, params, inputs, kwargs).inferred
 
 
+def _graph(program: Program, parameters: Sequence[int]) -> Graph:
+    """The graph of a program, in which learned queries and the like are inputs."""
+    found = graph(program, parameters)
+    while fresh := learned_inputs(found):
+        found = graph(program, parameters, found.inputs | fresh)
+    return found
+
+
 class Reading(NamedTuple):
     """A forward pass that was read.
 
@@ -136,7 +145,7 @@ def read(
             f"or jax.ShapeDtypeStruct."
         )
     program = Builder(shared=False).program(traced.jaxpr)
-    reader = Reader.of(graph(program, mine), [path for path, _ in arrays(params)])
+    reader = Reader.of(_graph(program, mine), [path for path, _ in arrays(params)])
     return Reading(
         program=program,
         arguments=traced.arguments,

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._program import jax_internals as internals
-from .._program.ir import Value
+from .._program.ir import Op, Value
+from .._schemes.fans import Layout
 from .axis_origin import AxisOrigins
 from .dataflow import Graph, Kind, Link, Use, is_linear
 from .follow_output import slopes
+from .kernel_inputs import is_state
 from .kernel_uses import KernelUse
 from .parameter import Parameter
 
@@ -76,34 +78,96 @@ def other_parameter(graph: Graph, i: int, path: str, biases: Collection[int]) ->
     )
     if not internals.is_float(value.aval):
         return replace(base, role="state", evidence=f"holds {value.aval.dtype}")
+    if i in graph.inputs:
+        return _learned_input(base)
     if not uses:
         return replace(base, evidence="no output depends on it")
     ops = tuple("loop" if isinstance(u.op, Link) else u.op.primitive.name for u in uses)
-    op = ops[0]
-    through = "".join(f", after {name}" for name in uses[0].contribution.through)
+    telling = max(uses, key=lambda use: len(use.contribution.through))
+    op = ops[uses.index(telling)]
+    through = "".join(f", after {name}" for name in telling.contribution.through)
     return replace(
         base,
-        role=_role(graph, uses[0], i in biases),
+        role=_function_role(graph, uses) or _role(graph, uses[0], i in biases),
         op=op,
         ties=ops if len(ops) > 1 else (),
         evidence=f"{op} with the signal{through}",
     )
 
 
+def _learned_input(base: Parameter) -> Parameter:
+    """The record of an array of learned vectors, such as queries; its last axis is a vector's."""
+    rank, features = len(base.shape), base.shape[-1]
+    return replace(
+        base,
+        role="embedding",
+        op="dot_general",
+        fan_in=features,
+        fan_out=features,
+        layout=Layout(in_axis=tuple(range(rank - 1)), out_axis=(rank - 1,), batch_axis=()),
+        activation="identity",
+        evidence=f"kernels are applied to it, as to an input of {features} features",
+    )
+
+
+def _function_role(graph: Graph, uses: Sequence[Use]) -> str | None:
+    """The role of a parameter that goes through functions before it meets the signal; else None."""
+    through = [use for use in uses if use.contribution.through]
+    names = {name for use in through for name in use.contribution.through}
+    if not names:
+        return None
+    if names & {"rsqrt", "sqrt"} and not names & {"exp", "exp2", "log", "integer_pow"}:
+        return "variance"
+    if any(_is_decay(graph, use) for use in through):
+        return "time scale"
+    alone = all(set(use.contribution.through) <= {"exp", *_CLIPS} for use in through)
+    return "log scale" if "exp" in names and alone else "unknown"
+
+
+_CLIPS = frozenset(("min", "max", "clamp"))
+
+
+def _is_decay(graph: Graph, use: Use) -> bool:
+    """Whether a parameter sets how fast a state decays.
+
+    Its exponential is taken together with another parameter, as in exp(Lambda * step), twice, as in
+    exp(-exp(A_log)), or of its product with the signal; or a function of it multiplies the state of
+    a loop.
+    """
+    through = use.contribution.through
+    if ("exp" in through and use.contribution.mixed) or through.count("exp") > 1:
+        return True
+    if isinstance(use.op, Link) or use.op.primitive.name != "mul":
+        return False
+    return is_state(graph, use.op.inputs[1 - use.position]) or _exponentiated(graph, use.op)
+
+
+def _exponentiated(graph: Graph, op: Op) -> bool:
+    """Whether the exponential of a product is taken, with nothing but other factors between."""
+    stack = list(op.outputs)
+    while stack:
+        for step in graph.consumers.get(stack.pop(), ()):
+            name = "" if isinstance(step, Link) else step.primitive.name
+            if name in ("exp", "exp2"):
+                return True
+            if not isinstance(step, Link) and (name in ("mul", "neg") or name in _MOVES):
+                stack += step.outputs
+    return False
+
+
+_MOVES = frozenset(("broadcast_in_dim", "reshape", "squeeze", "transpose", "convert_element_type"))
+
+
 def _role(graph: Graph, use: Use, is_bias: bool) -> str:
     if isinstance(use.op, Link):
         return "state"
-    name, through = use.op.primitive.name, use.contribution.through
-    if {"rsqrt", "sqrt"} & set(through):
-        return "variance"
+    name = use.op.primitive.name
     if name == "sub" and use.position == 1:
         return "mean"
     maker = use.op.inputs[use.position].op
     decayed = maker is not None and maker.primitive.name == "mul"
     if decayed and not graph.consumers.get(use.op.outputs[0]):  # a running average is returned
         return _statistic(graph, use.op.inputs[1 - use.position])
-    if through:
-        return "unknown"
     if name in ("add", "add_any", "sub"):
         wide = sum(axis.is_origin and axis.extent > 1 for axis in use.contribution.axes.axes)
         return "bias" if is_bias or wide < 2 else "position"

@@ -53,8 +53,10 @@ class Parameter:
       shape, dtype: as given.
       role: one of "kernel", "recurrent" (a kernel on the state of a loop), "embedding", "lora_a",
         "lora_b", "bias" (of a layer or of a normalization), "scale", "slope" (of a PReLU),
-        "position", "token", "mean" and "variance" (running statistics of a normalization), "state"
-        (carried by a loop, or not floating), "unknown" and "unused".
+        "position", "token", "mean" and "variance" (running statistics of a normalization), "log
+        scale" (whose exponential is a factor), "time scale" (that sets how fast a state decays),
+        "state" (carried by a loop, or not floating), "unknown" and "unused". An "embedding" is a
+        table, or an array of learned vectors, such as queries, that kernels are applied to.
       op: the operation that uses it, as JAX names it.
       fan_in: how many kernel terms one output sums, away from borders; for an embedding the number
         of features; None where the parameter is not a kernel.
