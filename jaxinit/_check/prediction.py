@@ -133,12 +133,12 @@ def predict(spots: Sequence[Spot]) -> None:
         before = [by_path.get((path, spot.turn)) for path in fed.kernels]
         spot.before = tuple(b for b in before if b is not None and b.place < spot.place)
         taken = spot.seen.taken
-        if fed.functions and len(spot.before) == len(fed.functions):
+        if fed.functions and len(spot.before) == len(fed.functions) and not fed.pooled:
             scales = [1.0 if fed.normalized else b.q or b.seen.square for b in spot.before]
             pairs = zip(fed.functions, scales, strict=True)
             taken = math.prod(_moments(f, q)[0] for f, q in pairs)
         spot.q = (spot.parameter.fan_in or 1) * spot.weight * taken + spot.bias
-        if len(fed.functions) == 1 and not fed.normalized:
+        if len(fed.functions) == 1 and not fed.normalized and not fed.pooled:
             for b in spot.before:
                 b.after += (spot,)
     for spot in reversed(spots):

@@ -28,6 +28,7 @@ from .._program import primitives
 from .._program.ir import Op, Value
 from .axis_origin import AxisOrigins, moved
 from .dataflow import Graph, Kind, Link, is_linear, shift
+from .linear_reductions import linear_reduction, typical_factor
 from .trail import GRID, Added, Step, Trail, common, mean_on_grid
 
 
@@ -90,12 +91,16 @@ def _pass(walk: _Walk, step: Op | Link) -> list[Value]:
             return [v for made, axes in pairs for v in trail.move(first, made, axes)]
     if name in primitives.JOINS:
         return _joined(trail, step, [step.inputs[i] for i in mine])
+    if name == "reduce_window_max":
+        trail.end_in_statistic(first, step)
+        return trail.move(first, step.outputs[0], trail.axes[first])
+    if len(mine) == 1 and trail.is_function(first):
+        found = linear_reduction(walk.graph, step, mine[0], trail.axes[first], trail.start)
+        if found is not None:
+            trail.rescaled |= name == "cumsum"  # how many terms are summed depends on the place
+            return trail.reduce(first, step, found.factor, found.axes)
     if name in primitives.STATISTICS:
         return _reduce(trail, step, first)
-    if name in primitives.POOLS:
-        trail.end_in_statistic(first, step)
-        trail.rescaled |= "max" not in name
-        return trail.move(first, step.outputs[0], trail.axes[first])
     if is_linear(step) or name not in primitives.ELEMENTWISE:
         for i in mine:
             trail.end(step.inputs[i], step)
@@ -116,11 +121,12 @@ def _reduce(trail: Trail, step: Op, value: Value) -> list[Value]:
     """Replace a sum or a largest element by the number that it is for z ~ N(0, 1)."""
     made, f = step.outputs[0], trail.on_grid(value)
     kind = primitives.STATISTICS[step.primitive.name]
+    (axes,) = internals.geometry(step.primitive, step.params)
+    terms = math.prod(step.inputs[0].aval.shape[i] for i in axes)
     if trail.is_function(value):
         trail.end_in_statistic(value, step)
-        (axes,) = internals.geometry(step.primitive, step.params)
-        terms = math.prod(step.inputs[0].aval.shape[i] for i in axes)
-        f = terms * mean_on_grid(f) if kind == "sum" else float(getattr(np.asarray(f), kind)())
+        f = mean_on_grid(f) if kind == "sum" else float(getattr(np.asarray(f), kind)())
+    f = terms * f if kind == "sum" else f
     trail.axes[made], trail.values[made] = AxisOrigins.unknown(made.aval.shape), f
     trail.reduced.append(step.primitive.name)
     return [made]
@@ -211,8 +217,10 @@ def _number(walk: _Walk, step: Op, i: int, value: Value) -> float | None:
     if name in ("mul", "div") and kind is Kind.SIGNAL and other not in graph.trained:
         trail.rescaled = True
         return 1.0
-    if name in ("mul", "div") and kind is not Kind.SIGNAL:
-        return 0.25 if kind is Kind.WEIGHT and slopes(graph, step) else 1.0  # PReLU starts so
+    if name in ("mul", "div") and kind is Kind.CONSTANT:
+        return typical_factor(graph, other)
+    if name in ("mul", "div") and kind is Kind.WEIGHT:
+        return 0.25 if slopes(graph, step) else 1.0  # the slope of a PReLU starts as 0.25
     return None
 
 

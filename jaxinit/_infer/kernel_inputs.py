@@ -62,6 +62,7 @@ def fed_by(
         ),
         kernels=tuple(paths[t.kernel] for t in found),
         normalized=any(marks),
+        pooled=any(t.value in t.trail.pooled for t in found),
     )
 
 

@@ -33,12 +33,15 @@ class Source(NamedTuple):
         output; empty where the kernel takes something else.
       kernels: the paths of these kernels.
       normalized: whether a normalization on the way removes the scale of these kernels' outputs.
+      pooled: whether a mean over several elements was taken on the way, so that the second moment
+        is that of ``functions`` only where neighbouring elements are alike.
     """
 
     name: str
     functions: tuple[Activation, ...] = ()
     kernels: tuple[str, ...] = ()
     normalized: bool = False
+    pooled: bool = False
 
 
 NO_SOURCE = Source("")

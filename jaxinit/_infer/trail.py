@@ -25,11 +25,16 @@ _DENSITY /= _DENSITY.sum()
 
 
 class Step(NamedTuple):
-    """An elementwise operation on followed values and on numbers."""
+    """An elementwise operation on followed values and on numbers.
+
+    Where ``factor`` is given, the operation is a linear reduction, which multiplies its one input
+    by that number if neighbouring elements are alike.
+    """
 
     op: Op
     inputs: tuple[Value | float, ...]
     output: Value
+    factor: float | None = None
 
 
 class Candidate(NamedTuple):
@@ -77,6 +82,7 @@ class Trail:
       shuffled: values that hold parts of the kernel's outputs in another order, such as a vector
         whose halves are swapped.
       normalized: values whose scale a normalization has fixed.
+      pooled: values that a sum over several elements, such as average pooling, was taken for.
       rescaled: whether something on the way changes the scale at random or by position, such as
         dropout, which scales up what it keeps.
       shifts: numbers that were added before any function.
@@ -94,6 +100,7 @@ class Trail:
     values: dict[Value, Any] = field(default_factory=dict)
     shuffled: set[Value] = field(default_factory=set)
     normalized: set[Value] = field(default_factory=set)
+    pooled: set[Value] = field(default_factory=set)
     rescaled: bool = False
     shifts: list[float] = field(default_factory=list)
     reduced: list[str] = field(default_factory=list)
@@ -152,7 +159,7 @@ class Trail:
 
     def mark(self, made: Value, inputs: Iterable[Any]) -> None:
         """Hand on to a value what is known of the values that it is made from."""
-        for marks in (self.normalized, self.shuffled):
+        for marks in (self.normalized, self.shuffled, self.pooled):
             if not marks.isdisjoint(inputs):
                 marks.add(made)
 
@@ -164,13 +171,25 @@ class Trail:
         self.steps.append(step)
         args = [self.values[x] if isinstance(x, Value) else x for x in step.inputs]
         marks = tuple(x if isinstance(x, float) else id(x) for x in args)
-        key = step.op.primitive, str(step.op.params), marks
+        key = step.op.primitive, str(step.op.params), step.factor, marks
         if key not in self.memo:
             given = {x: v for x, v in zip(step.inputs, args, strict=True) if isinstance(x, Value)}
             z = jnp.asarray(GRID) if spread else jnp.zeros((), jnp.float64)
             found = np.asarray(_apply(step, given, z))
             self.memo[key] = args, found if spread else float(found)
         self.values[step.output] = self.memo[key][1]
+
+    def reduce(self, value: Value, op: Op, factor: float, axes: AxisOrigins) -> list[Value]:
+        """Follow the result of a linear reduction of the value."""
+        made = op.outputs[0]
+        if made in self.axes:
+            return []
+        self.end_in_statistic(value, op)
+        self.evaluate(Step(op, (self.root(value),), made, factor), spread=True)
+        self.mark(made, [value])
+        self.pooled.add(made)
+        self.axes[made] = AxisOrigins(axes.axes, self.axes[value].selected)
+        return [made]
 
     def function(self, value: Value) -> Callable[[Any], Any]:
         """The elementwise function from the kernel's output to the value."""
@@ -200,6 +219,9 @@ def mean_on_grid(f: Any) -> float:
 
 def _apply(step: Step, made: dict[Value, Any], z: Any) -> Any:
     """The result of one step, its numbers broadcast to the shape of z."""
+    if step.factor is not None:
+        (value,) = (v for v in step.inputs if isinstance(v, Value))
+        return jnp.asarray(made[value]) * step.factor
     args = []
     for item in step.inputs:
         x = jnp.asarray(made[item] if isinstance(item, Value) else item)

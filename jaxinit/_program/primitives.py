@@ -21,7 +21,6 @@ SUMS = frozenset(("add", "sub", "add_any"))
 ARITHMETIC = frozenset((*_ARITHMETIC, "select_n", "add_any"))
 # Reductions, and what each computes.
 STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
-POOLS = frozenset(("reduce_window_max", "reduce_window_sum"))
 # These make one array of several: side by side, or as real and imaginary parts.
 JOINS = frozenset(("concatenate", "stack", "complex"))
 # These hand on a single number unchanged.

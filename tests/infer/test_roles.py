@@ -126,11 +126,11 @@ def test_spectral_norm_keeps_the_kernel_a_kernel():
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = nn.tanh(nn.Dense(16, name="first")(x))
-            x = nn.Dense(16, name="plain")(x)
-            return nn.SpectralNorm(nn.Dense(8, name="last"))(x, update_stats=False)
+            x = nn.Dense(16, name="plain")(nn.tanh(nn.Dense(16, name="first")(x)))
+            return nn.SpectralNorm(nn.Dense(8, name="last"))(x, update_stats=True)
 
-    found = linen(Model(), X)
+    variables = jax.eval_shape(Model().init, KEY, X)
+    found = infer(lambda v, x: Model().apply(v, x, mutable=["batch_stats"]), variables, X)
     names = [path for path in found if path.endswith("last/kernel")]
     assert kernels(found, names) == [("kernel", 16, 8)]
 
