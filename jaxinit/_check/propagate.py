@@ -111,7 +111,8 @@ def _notes(lost: Sequence[str], no_gradients: str) -> tuple[str, ...]:
     """What the report does not tell, and why."""
     notes = []
     if lost:
-        notes.append(f"within a branch or while loop, not followed: {', '.join(lost)}")
+        where = "within a branch, a while loop or a shard_map"
+        notes.append(f"{where}, not followed: {', '.join(lost)}")
     if no_gradients:
         notes.append(f"gradients are not measured: {no_gradients}")
     return tuple(notes)

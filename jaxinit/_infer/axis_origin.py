@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Op
 
 
@@ -107,10 +108,14 @@ def moved(op: Op, position: int, given: AxisOrigins) -> list[AxisOrigins | None]
     """
     name = op.primitive.name
     shapes = [tuple(value.aval.shape) for value in op.outputs]
-    if name in _KEEPS_AXES:
+    if name in _KEEPS_AXES and len(shapes) == 1:
         return [given]
     if name in ("sharding_constraint", "optimization_barrier"):
         return [given if i == position or len(shapes) == 1 else None for i in range(len(shapes))]
+    if name == "all_gather":
+        same = len(shapes[0]) == len(given.axes)
+        axes = resized(given.axes, shapes[0]) if same else AxisOrigins.unknown(shapes[0]).axes
+        return [replace(given, axes=axes)]
     rule = _RULES.get(name)
     if rule is None or (position and name not in ("concatenate", "stack")):
         return None
@@ -121,6 +126,7 @@ _KEEPS_AXES = frozenset(
     (
         *("copy", "copy_p", "convert_element_type", "reduce_precision", "stop_gradient"),
         *("real", "imag", "conj"),
+        *primitives.COLLECTIVES,
     )
 )
 
@@ -255,6 +261,24 @@ def _unstack(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: l
     (place,) = params
     parts = [cut(given, place, i, i + 1) for i in range(len(shapes))]
     return [p and replace(p, axes=p.axes[:place] + p.axes[place + 1 :]) for p in parts]
+
+
+def resized(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[Axis, ...]:
+    """The axes of the part of an array that one device has, or of the whole of such parts.
+
+    The leading digit of an axis is divided among devices.
+    """
+    found = []
+    for axis, size in zip(axes, shape, strict=True):
+        lead = axis.digits[0]
+        whole, rest = divmod(lead.size * size, axis.size) if axis.size else (0, 1)
+        if axis.size == size:
+            found.append(axis)
+        elif rest or not whole or not axis.is_whole:
+            found.append(blank(size))
+        else:
+            found.append(Axis((lead._replace(size=whole), *axis.digits[1:]), size))
+    return tuple(found)
 
 
 def _pad(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: list) -> list:

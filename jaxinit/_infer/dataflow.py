@@ -22,11 +22,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from jax.extend.core import ClosedJaxpr
+
 from .._program import jax_internals as internals
 from .._program import primitives
-from .._program.ir import Op, Program, Value, order
+from .._program.ir import Builder, Op, Program, Value, order
 from .._random.stream import is_typed_key
-from .axis_origin import AxisOrigins, blank, moved
+from .axis_origin import AxisOrigins, blank, moved, resized
 
 
 class Kind(IntEnum):
@@ -41,7 +43,7 @@ class Link(NamedTuple):
     """A value that is handed into a loop or branch, or out of it.
 
     ``shift`` is -1 where a scanned input loses its leading axis, +1 where a stacked output gains
-    one, and 0 where the shape is unchanged.
+    one, and 0 where the axes are the same; a shard_map divides their sizes among devices.
     """
 
     source: Value
@@ -58,6 +60,8 @@ class Contribution(NamedTuple):
       through: the functions that it went through, in order; scaling and shifting are left out.
       contracted: how many terms a matrix product with another parameter summed on the way; 1 where
         there was none.
+      shards: pairs of an axis of the parameter and the number of parts into which it is divided
+        among devices; the weight is one of them.
       mixed: whether an exponential was taken of it together with another parameter.
     """
 
@@ -66,6 +70,7 @@ class Contribution(NamedTuple):
     through: tuple[str, ...] = ()
     contracted: int = 1
     mixed: bool = False
+    shards: tuple[tuple[int, int], ...] = ()
 
 
 class Use(NamedTuple):
@@ -176,6 +181,8 @@ def _collect(
         found.loops[op] = len(found.steps) if loop is None else loop
         if op.part is not None:
             _open(found, op, turns)
+        elif (body := internals.enclosed(op.primitive, op.params)) is not None:
+            _open_enclosed(found, op, body)
         else:
             _add(found, op, op.inputs, op.outputs)
 
@@ -219,6 +226,18 @@ def _open(found: Graph, op: Op, turns: tuple[int, ...]) -> None:
             _link(found, value, made, 1 if stacked else 0)
             if carried:
                 found.looped[inputs[control.carried[i]]] = value
+
+
+def _open_enclosed(found: Graph, op: Op, body: ClosedJaxpr) -> None:
+    """Add an operation that encloses a computation, such as a shard_map."""
+    program = Builder(shared=False).program(body)
+    bodies = (*found.bodies[op], (id(op), 0))
+    for value, target in zip(op.inputs, program.inputs, strict=True):
+        _link(found, value, target, 0)
+    found.bodies |= dict.fromkeys(program.inputs, bodies)
+    _collect(found, program.outputs, found.turns[op], bodies, found.loops[op])
+    for value, made in zip(program.outputs, op.outputs, strict=True):
+        _link(found, value, made, 0)
 
 
 def _classify(found: Graph) -> None:
@@ -284,11 +303,21 @@ def _find_uses(found: Graph) -> None:
 def _find_uses_in_link(found: Graph, link: Link) -> None:
     contributions = found.contributions.get(link.source, ())
     if found.kind(link.target) is Kind.WEIGHT:
-        shifted = tuple(c._replace(axes=shift(c.axes, link)) for c in contributions)
+        shifted = tuple(_across(c, link) for c in contributions)
         found.contributions[link.target] = found.contributions.get(link.target, ()) + shifted
     else:
         for c in contributions:
             found.uses.setdefault(c.parameter, []).append(Use(link, 0, c))
+
+
+def _across(given: Contribution, link: Link) -> Contribution:
+    """What a parameter contributes to a weight on the other side of a link."""
+    if link.shift:
+        return given._replace(axes=shift(given.axes, link))
+    sizes = zip(given.axes.axes, link.source.aval.shape, link.target.aval.shape, strict=True)
+    parts = [(axis.digits[0].axis, whole // n) for axis, whole, n in sizes if 0 < n < whole]
+    shards = tuple((axis, count) for axis, count in parts if axis >= 0)
+    return given._replace(axes=shift(given.axes, link), shards=(*given.shards, *shards))
 
 
 def shift(axes: AxisOrigins, link: Link) -> AxisOrigins:
@@ -297,7 +326,7 @@ def shift(axes: AxisOrigins, link: Link) -> AxisOrigins:
         return AxisOrigins(axes.axes[1:], axes.selected)
     if link.shift > 0:
         return AxisOrigins((blank(link.target.aval.shape[0]), *axes.axes), axes.selected)
-    return axes
+    return AxisOrigins(resized(axes.axes, link.target.aval.shape), axes.selected)
 
 
 def _find_uses_in_op(found: Graph, op: Op) -> None:
@@ -319,7 +348,8 @@ def _find_uses_in_op(found: Graph, op: Op) -> None:
 def _contributed(op: Op, i: int, given: Contribution) -> Sequence[Contribution | None]:
     """What a parameter in input ``i`` contributes to each output of an operation on weights."""
     if (axes := moved(op, i, given.axes)) is not None:
-        return [a and given._replace(axes=a) for a in axes]
+        shards = () if op.primitive.name == "all_gather" else given.shards
+        return [a and given._replace(axes=a, shards=shards) for a in axes]
     numbers = internals.contraction(op.primitive, op.params)
     if numbers is not None and i < 2:
         axes, terms = product_axes(op, numbers, i, given.axes)

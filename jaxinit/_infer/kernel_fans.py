@@ -89,7 +89,9 @@ def _dot(op: Op, numbers: internals.Contraction, use: Use) -> KernelFans | None:
     in_axis, out_axis = _origins(given.axes, contracted), _origins(given.axes, free)
     if not in_axis and given.contracted == 1:  # a factor of the kernel, as in WeightNorm
         return None
-    fan_in, fan_out = math.prod(shape[i] for i in contracted), _extent(given.axes, free)
+    parts = dict(given.shards)  # what one device sums is a part of the sum of all
+    fan_in = math.prod(shape[i] for i in contracted) * math.prod(parts.get(i, 1) for i in in_axis)
+    fan_out = _extent(given.axes, free) * math.prod(parts.get(i, 1) for i in out_axis)
     if given.contracted > 1:  # one of a low-rank pair
         fan_in = fan_in if in_axis else given.contracted
         fan_out = fan_out if out_axis else given.contracted

@@ -139,6 +139,7 @@ def _computed(value: Value) -> np.ndarray | None:
     taken = [v for op in steps for v in op.inputs if v.op is None]
     is_whole = all(v.is_const for v in (taken if steps else [value]))
     plain = not any(is_typed_key(v.aval) for v in (*made, *taken, value))
+    plain &= not any(op.primitive.name in primitives.SHARDED for op in steps)
     if not is_whole or not plain or any(v.aval.size > _LARGEST for v in (*made, *taken)):
         return None
     with jax.enable_x64(False):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Op, Value
 from .._schemes.fans import Layout
 from .axis_origin import AxisOrigins
@@ -85,13 +86,14 @@ def other_parameter(graph: Graph, i: int, path: str, biases: Collection[int]) ->
     ops = tuple("loop" if isinstance(u.op, Link) else u.op.primitive.name for u in uses)
     telling = max(uses, key=lambda use: len(use.contribution.through))
     op = ops[uses.index(telling)]
+    is_opaque = op in primitives.OPAQUE
     through = "".join(f", after {name}" for name in telling.contribution.through)
     return replace(
         base,
         role=_function_role(graph, uses) or _role(graph, uses[0], i in biases),
         op=op,
         ties=ops if len(ops) > 1 else (),
-        evidence=f"{op} with the signal{through}",
+        evidence=f"{op} with the signal{through}{', which cannot be read' * is_opaque}",
     )
 
 

@@ -83,6 +83,15 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
     return None if chooses and len(eqn.outvars) == 1 else body
 
 
+def enclosed(primitive: core.Primitive, params: Mapping[str, Any]) -> ClosedJaxpr | None:
+    """The computation inside an operation that runs as it stands but can be read; else None.
+
+    That of a shard_map is on one device's part of the arrays.
+    """
+    name = {"shard_map": "jaxpr", "custom_partitioning": "call"}.get(primitive.name)
+    return None if name is None else closed(params[name])
+
+
 def is_kernel(primitive: core.Primitive) -> bool:
     """Whether an operation that was kept is a wrapper, hence a kernel kept whole."""
     return primitive in _WRAPPERS

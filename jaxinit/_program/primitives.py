@@ -23,8 +23,16 @@ ARITHMETIC = frozenset((*_ARITHMETIC, "select_n", "add_any"))
 STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
 # These make one array of several: side by side, or as real and imaginary parts.
 JOINS = frozenset(("concatenate", "stack", "complex"))
+# What these compute cannot be read.
+OPAQUE = frozenset(("pallas_call", "pure_callback", "io_callback", "ffi_call"))
+# These leave each device's part of an array as it is, or complete a sum that devices share.
+COLLECTIVES = frozenset(("pvary", "psum", "psum_invariant", "pbroadcast"))
+# These can run within a shard_map alone.
+SHARDED = COLLECTIVES | {"axis_index", "all_gather", "ppermute", "psum_scatter", "all_to_all"}
 # These hand on a single number unchanged.
-KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape", "squeeze"))
+KEEPS_NUMBER = frozenset(
+    ("broadcast_in_dim", "convert_element_type", "reshape", "squeeze", "pvary")
+)
 
 # Each element of the result depends on the elements of the arguments at its own place alone.
 ELEMENTWISE = frozenset(
