@@ -1,4 +1,4 @@
-"""Calibrate: layer-sequential unit variance, on a batch of real data."""
+"""Rescales kernels layer by layer until every layer's output has unit variance (LSUV)."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def calibrate(
     passes: int = 10,
     **kwargs: Any,
 ) -> Tree:
-    """Parameters rescaled so that every kernel's output has the given standard deviation.
+    """Rescale parameters so that every kernel's output has the given standard deviation.
 
     Layer by layer, from input to output, a kernel is divided by the standard deviation of what it
-    makes of this batch, until that is within ``tolerance``; biases stay. Layers stacked in a loop
-    are rescaled one by one; a kernel that is used again, as over time, by the mean over its uses.
-    Kernels of zeros, embeddings and ``lora_b`` are left alone.
+    makes of this batch, until that is within ``tolerance``. Biases are not changed. Layers that are
+    stacked in a loop are rescaled one by one; a kernel that is used at every step of time is
+    rescaled by the mean over the steps. Kernels of zeros, embeddings and ``lora_b`` are left alone.
 
     Args:
       apply_fn, params, *inputs, **kwargs: a forward pass as ``infer`` takes it, of arrays.
       std: the standard deviation to reach.
-      tolerance: how far from it, as a share, is near enough.
-      passes: how often at most a layer is rescaled.
+      tolerance: the relative deviation from ``std`` that is accepted.
+      passes: how many times a layer is rescaled at most.
 
     Returns:
-      A tree like ``params``; leaves that were not rescaled are the same objects.
+      A tree like ``params``; parameters that were not rescaled are the same objects.
 
     Raises:
-      ValueError: std, tolerance or passes that are not positive; params or inputs that have a
-        shape only; a layer whose output is not finite, or constant though its kernel is not zero.
-      TypeError: ``apply_fn`` is no function.
+      ValueError: std, tolerance or passes is not positive; params or inputs have shapes but no
+        values; a layer's output is not finite, or is constant though its kernel is not zero.
+      TypeError: ``apply_fn`` is not a function.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxinit
@@ -100,12 +100,15 @@ def calibrate(
 
 
 def _variance(x: Any, sink: Any) -> tuple[Any, Any]:
-    wide = jnp.asarray(x, jnp.float32)
-    return x, jnp.var(wide)
+    wide = jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32
+    return x, jnp.var(jnp.asarray(x, wide))
 
 
 def _turns(found: list[Layer]) -> list[tuple[int | None, list[int]]]:
-    """The layers in the order in which they run: of stacked ones all of one turn, then the next."""
+    """The layers in the order in which they run, with the turn of those that a loop stacks.
+
+    Of stacked layers, all of one turn come before those of the next.
+    """
     groups: list[tuple[int | None, list[int]]] = []
     by_loop: dict[int, list[int]] = {}
     for n, layer in enumerate(found):
@@ -120,7 +123,7 @@ def _turns(found: list[Layer]) -> list[tuple[int | None, list[int]]]:
 
 
 def _now(variances: Any, layer: Layer, turn: int | None) -> float | None:
-    """The standard deviation of what the layer makes; None where it is not seen."""
+    """The standard deviation of what the layer makes; None where the layer is not reached."""
     if variances is None:
         return None
     seen = np.asarray(variances, np.float64)
@@ -136,7 +139,7 @@ def _check(now: float, path: str) -> None:
 
 
 def _scaled(kernel: Any, factor: float, turn: int | None) -> Any:
-    """The kernel, or the one of its stack, times a factor, rounded once."""
+    """The kernel, or the one of its stack that runs in ``turn``, times a factor, rounded once."""
     x = jnp.asarray(kernel)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     scaled = wide * factor if turn is None else wide.at[turn].multiply(factor)

@@ -1,7 +1,8 @@
-"""Measuring: what each kernel of a forward pass takes and makes, and the gradients that return.
+"""Measures what each kernel of a forward pass takes and makes, and the gradient at its output.
 
-One compiled pass. A value is looked at where it is made; its gradient comes out as the gradient of
-a sink, two numbers that are handed along and change nothing.
+Everything is measured in one compiled forward and backward pass. To observe a gradient, a dummy
+input of two elements, the *sink*, is added: the identity forward, whose gradient is the mean and
+the mean square of the cotangent.
 """
 
 from __future__ import annotations
@@ -16,88 +17,115 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._choose.activations import resolve
+from .._infer.fused_blocks import activated
 from .._infer.infer import Reading
+from .._infer.kernel_uses import KernelUse
 from .._infer.parameter import Parameter
-from .._infer.reader import Kernel
 from .._infer.residual import signal
 from .._program.ir import Value
 from .._program.probe import Tap, run
 
-_EXAMPLES = 8  # whose directions are compared
-_ENOUGH = 16  # places at which a unit is seen, for it to be called dead
-_FLAT = 0.05  # of the steepest slope: where an activation is flatter, it is saturated
+_EXAMPLES = 8  # so many examples are compared with one another
+_ENOUGH = 16  # a unit is called dead only if it was seen at so many places
+_FLAT = 0.05  # an activation is saturated where its slope is below this share of the steepest
 
 Look = Callable[[Any], Any]
 
 
 class Layer(NamedTuple):
-    """A kernel's place in the computation: what it takes, makes, and what is made of that."""
+    """A kernel's place in the computation.
+
+    Attributes:
+      parameter: the kernel.
+      place: the positions at which the outermost loop around it starts and at which it stands.
+      taken: the value that it is applied to.
+      made: its output, with its bias.
+      activated: ``made`` after the activation.
+      units: the axes of ``made`` that hold the kernel's outputs.
+      live: the axes of ``activated`` that do.
+      saturating: the activation, where it saturates at both ends.
+      turns: the lengths of the scans around it, outermost first.
+      stacked: whether the turns of the outermost scan are layers, each with a kernel of its own,
+        not steps of time.
+    """
 
     parameter: Parameter
-    place: tuple[int, int]  # where the loop around it starts, and the operation
+    place: tuple[int, int]
     taken: Value
-    made: Value  # with its bias
+    made: Value
     activated: Value
-    units: tuple[int, ...]  # the axes of ``made`` that hold the kernel's outputs
-    live: tuple[int, ...]  # those of ``activated``
+    units: tuple[int, ...]
+    live: tuple[int, ...]
     saturating: Look | None
-    turns: tuple[int, ...]  # of the loops around it
-    stacked: bool  # whether the turns are layers, not time
+    turns: tuple[int, ...]
+    stacked: bool
 
 
 class Seen(NamedTuple):
-    """What was seen of a layer in a turn: moments of what it makes, takes and gets back."""
+    """What was measured of a layer, in one turn of the loops around it.
+
+    Attributes:
+      mean, square: the first and second moment of what it makes; of complex values, the modulus of
+        their mean and the mean of their squared modulus.
+      cosine: the mean cosine between two examples of that.
+      saturated: the share of values at which the activation is flat.
+      taken: the second moment of what it takes.
+      dead: the share of units that have one value for all examples.
+      gradient_mean, gradient_square: the same of the gradient of what it makes; NaN where there is
+        none.
+    """
 
     mean: float
     square: float
     cosine: float
     saturated: float
-    taken: float  # the second moment
+    taken: float
     dead: float
     gradient_mean: float
     gradient_square: float
 
 
 def layers(reading: Reading) -> list[Layer]:
-    """The kernels of a forward pass."""
+    """The kernels of a forward pass, but for embeddings."""
     found = []
     for path, kernels in zip(reading.inferred, reading.reader.kernels, strict=True):
         followed = next((k for k in kernels if k.trail is not None), None)
-        if followed is not None and not followed.geometry.looks_up:
+        if followed is not None and not followed.fans.looks_up:
             found.append(_layer(reading, reading.inferred[path], followed))
     return [layer for layer in found if layer is not None]
 
 
-def _layer(reading: Reading, parameter: Parameter, kernel: Kernel) -> Layer | None:
+def _layer(reading: Reading, parameter: Parameter, kernel: KernelUse) -> Layer | None:
     graph, trail = reading.reader.graph, kernel.trail
     taken = signal(graph, kernel.op)
     if trail is None or taken is None:
         return None
-    made = trail.with_bias()
-    activated = reading.reader.activated(kernel) or made
+    biased = trail.with_bias()
+    made = biased if graph.bodies.get(biased) == graph.bodies[kernel.op] else trail.start
+    after = activated(graph, kernel) or made
     turns = graph.turns[kernel.op]
     return Layer(
-        parameter,
-        (graph.loops[kernel.op], graph.position[kernel.op]),
-        taken,
-        made,
-        activated,
-        trail.units(made),
-        trail.units(activated),
-        _saturating(parameter),
-        turns,
-        bool(turns) and _is_stacked(parameter),
+        parameter=parameter,
+        place=(graph.loops[kernel.op], graph.position[kernel.op]),
+        taken=taken,
+        made=made,
+        activated=after,
+        units=trail.units(made),
+        live=trail.units(after),
+        saturating=_saturating(parameter),
+        turns=turns,
+        stacked=bool(turns) and _is_stacked(parameter),
     )
 
 
 def _is_stacked(parameter: Parameter) -> bool:
-    """Whether the parameter's first axis holds kernels side by side."""
+    """Whether the first axis of the parameter holds a kernel for each layer."""
     layout = parameter.layout
     return layout is not None and isinstance(layout.batch_axis, tuple) and 0 in layout.batch_axis
 
 
 def _saturating(parameter: Parameter) -> Look | None:
-    """The activation, if it is flat at both ends; a relu's one flat end is no saturation."""
+    """The activation, if it is flat at both ends, unlike a relu, which is flat at one."""
     if len(parameter.functions) != 1:
         return None
     phi = resolve("propagate", parameter.functions[0]).function
@@ -109,10 +137,13 @@ def _saturating(parameter: Parameter) -> Look | None:
 
 
 def cosine(x: Any) -> Any:
-    """The mean cosine between two examples, along the first axis; NaN of one alone, or of zeros."""
+    """The mean cosine between two examples, which lie along the first axis.
+
+    NaN where there is one example alone, or where all are zero.
+    """
     n = min(_EXAMPLES, x.shape[0])
-    rows = jnp.asarray(x[:n], jnp.float32).reshape(n, -1)
-    rows = rows / jnp.max(jnp.abs(rows), 1, keepdims=True)  # as squares of tiny values vanish
+    rows = _real(x[:n]).reshape(n, -1)
+    rows = rows / jnp.max(jnp.abs(rows), 1, keepdims=True)  # squares of tiny values would vanish
     rows = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
     return (jnp.sum(rows @ rows.T) - n) / (n * (n - 1)) if n > 1 else jnp.float32(jnp.nan)
 
@@ -121,21 +152,36 @@ def _slopes(phi: Look, z: Any) -> Any:
     return jnp.abs(jax.jvp(phi, (z,), (jnp.ones_like(z),))[1])
 
 
+def _real(x: Any) -> Any:
+    """The values in float32; of complex ones the two parts, along a last axis."""
+    parts = jnp.stack([x.real, x.imag], -1) if jnp.iscomplexobj(x) else x
+    return jnp.asarray(parts, jnp.float32)
+
+
+def _mean(x: Any) -> Any:
+    """The mean; of complex values its modulus."""
+    parts = _real(x)
+    if not jnp.iscomplexobj(x):
+        return jnp.mean(parts)
+    return jnp.hypot(jnp.mean(parts[..., 0]), jnp.mean(parts[..., 1]))
+
+
 def _second_moment(x: Any) -> Any:
-    wide = jnp.asarray(x, jnp.float32)
-    return jnp.mean(wide * wide)
+    """The mean square; of complex values that of the modulus."""
+    square = jnp.square(_real(x))
+    return 2 * jnp.mean(square) if jnp.iscomplexobj(x) else jnp.mean(square)
 
 
 def _look_made(layer: Layer, x: Any) -> Any:
-    """Mean, second moment, cosine, share of saturated values."""
-    h = jnp.asarray(x, jnp.float32)
+    """Mean, second moment, cosine of examples and share of saturated values, in one array."""
     flat = alike = jnp.float32(jnp.nan)
-    if layer.saturating is not None:
+    if layer.saturating is not None and not jnp.iscomplexobj(x):
+        h = _real(x)
         steepest = jnp.max(_slopes(layer.saturating, jnp.linspace(-3.0, 3.0, 61)))
         flat = jnp.mean(_slopes(layer.saturating, h) < _FLAT * steepest)
-    if 0 not in layer.units and h.ndim > 1:
-        alike = cosine(h)
-    return jnp.stack([h.mean(), _second_moment(h), alike, flat])
+    if 0 not in layer.units and x.ndim > 1:
+        alike = cosine(x)
+    return jnp.stack([_mean(x), _second_moment(x), alike, flat])
 
 
 def _look_dead(layer: Layer, x: Any) -> Any:
@@ -143,25 +189,26 @@ def _look_dead(layer: Layer, x: Any) -> Any:
     other = tuple(i for i in range(x.ndim) if i not in layer.live)
     if not layer.live or math.prod(x.shape[i] for i in other) < _ENOUGH:
         return jnp.float32(jnp.nan)
-    return jnp.mean(jnp.max(x, other) == jnp.min(x, other))
+    parts = _real(x)
+    same = jnp.max(parts, other) == jnp.min(parts, other)
+    return jnp.mean(same.all(-1) if jnp.iscomplexobj(x) else same)
 
 
 @jax.custom_vjp
 def _pass_on(x: Any, sink: Any) -> Any:
-    """x; the mean and second moment of its gradient become the gradient of the sink."""
+    """Return x; the gradient of the sink is the mean and mean square of the gradient of x."""
     return x
 
 
 def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
-    g = jnp.asarray(gradient, jnp.float32)
-    return gradient, jnp.stack([jnp.mean(g), jnp.mean(g * g)])
+    return gradient, jnp.stack([_mean(gradient), _second_moment(gradient)])
 
 
 _pass_on.defvjp(lambda x, sink: (x, None), _backward)
 
 
 def _taps(found: Sequence[Layer]) -> dict[Value, Tap]:
-    """What to look at in each value."""
+    """What is measured of each value, as taps of a program."""
     looks: dict[Value, dict[str, Look]] = {}
     for layer in found:
         looks.setdefault(layer.made, {})["made"] = partial(_look_made, layer)
@@ -175,29 +222,50 @@ def _taps(found: Sequence[Layer]) -> dict[Value, Tap]:
     return {value: partial(tap, mine) for value, mine in looks.items()}
 
 
-def measure(
-    reading: Reading, found: Sequence[Layer], objective: Callable[[Any], Any]
-) -> list[list[Seen] | None]:
-    """What is seen of each layer, turn by turn of the loops around it; None where nothing is.
+class Measured(NamedTuple):
+    """What was measured.
 
-    ``objective`` is the scalar of the forward pass's result whose gradient comes back.
+    Attributes:
+      layers: for each layer what was seen in each turn of the loops around it; None for a layer
+        that is not reached, as within a branch or a while loop.
+      no_gradients: why gradients were not measured; empty where they were.
+    """
+
+    layers: list[list[Seen] | None]
+    no_gradients: str
+
+
+def measure(reading: Reading, found: Sequence[Layer], objective: Callable[[Any], Any]) -> Measured:
+    """Measure each layer in a forward and a backward pass.
+
+    ``objective`` makes the scalar, from the forward pass's result, whose gradient is taken. Where
+    JAX cannot differentiate the computation, the forward pass alone is run.
     """
     taps = _taps(found)
-    sinks = [jnp.zeros((*layer.turns, 2), jnp.float32) for layer in found]
+    sinks = {layer.made: jnp.zeros((*layer.turns, 2), jnp.float32) for layer in found}
+    made = list(sinks)
 
     def forward(sinks: Sequence[Any], arguments: Sequence[Any]) -> tuple[Any, Any]:
         env = dict(zip(reading.program.inputs, arguments, strict=True))
-        given = {layer.made: sink for layer, sink in zip(found, sinks, strict=True)}
+        given = dict(zip(made, sinks, strict=True))
         outputs, seen = run(reading.program.outputs, env, taps, given)
         return objective(reading.result(outputs)), [seen.get(value) for value in taps]
 
-    gradients, seen = jax.jit(jax.grad(forward, has_aux=True))(sinks, reading.arguments)
-    known = dict(zip(taps, seen, strict=True))
-    return [_gathered(layer, known, g) for layer, g in zip(found, gradients, strict=True)]
+    given, why = (list(sinks.values()), reading.arguments), ""
+    try:
+        both = jax.jit(jax.grad(forward, has_aux=True)).trace(*given)
+    except (ValueError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        _, seen = jax.jit(forward)(*given)
+        gradients = [jnp.full_like(sink, jnp.nan) for sink in given[0]]
+    else:
+        gradients, seen = both.lower().compile()(*given)
+    known, returned = dict(zip(taps, seen, strict=True)), dict(zip(made, gradients, strict=True))
+    return Measured([_gathered(layer, known, returned[layer.made]) for layer in found], why)
 
 
 def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[Seen] | None:
-    """The numbers of one layer, a ``Seen`` for each turn."""
+    """What was measured of one layer, for each turn."""
     parts = [known[value] for value in (layer.made, layer.taken, layer.activated)]
     if any(part is None for part in parts):
         return None
@@ -211,6 +279,6 @@ def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[S
 
 
 def _turned(x: Any, turns: tuple[int, ...]) -> np.ndarray:
-    """A number for each turn; of what is made outside the loops, the same for all."""
+    """A number for each turn; a value that is made outside the loops has one for all turns."""
     x = np.asarray(x)
     return np.broadcast_to(x.reshape(x.shape + (1,) * (len(turns) - x.ndim)), turns)

@@ -1,4 +1,8 @@
-"""Recognising an activation by what it computes."""
+"""Recognises an activation function by the values that it computes.
+
+The values of the followed function on a grid are compared with those of every activation that is
+known, up to a scale. So ``x * jax.nn.sigmoid(x)`` is recognised as silu however it is written.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,14 @@ import numpy as np
 from .._choose import activations
 from .._choose.activations import Activation
 from .._program.ir import Value
-from .follow_output import GRID, Trail
+from .trail import GRID, Trail
 
-_CLOSE = 2e-4  # of the largest value; an activation may have been traced in low precision
+# As a share of the largest value, because an activation may be traced in low precision.
+_CLOSE = 2e-4
 
 
 class Recognised(NamedTuple):
-    """An activation: its name for people, and what ``recommend`` and ``gain`` take."""
+    """An activation: its name for people, and the form that ``recommend`` and ``gain`` take."""
 
     name: str
     activation: Activation
@@ -29,7 +34,7 @@ IDENTITY = Recognised("identity", None)
 
 
 def recognise(trail: Trail, value: Value) -> Recognised:
-    """What function of the kernel's output the value is."""
+    """The activation that makes the value from the kernel's output."""
     f = np.broadcast_to(np.asarray(trail.on_grid(value), np.float64), GRID.shape)
     phi = trail.function(value)
     if {"reduce_sum", "reduce_max"} <= set(trail.reduced):  # as softmax subtracts the largest
@@ -52,7 +57,7 @@ def recognise(trail: Trail, value: Value) -> Recognised:
 def _match(
     f: np.ndarray, normalized: bool, rescaled: bool, shifts: tuple[float, ...]
 ) -> tuple[str, Activation]:
-    """The name of the function with these values, and the function where it is that itself."""
+    """The name of the function with these values, and the known function that it equals, if any."""
     close = _CLOSE * np.abs(f).max()
     for name, function in _known(f):
         g = _on_grid(function)
@@ -69,7 +74,7 @@ def _match(
 
 
 def _is_affine(f: np.ndarray, g: np.ndarray) -> bool:
-    """Whether f is g, scaled up and shifted."""
+    """Whether f is a positive multiple of g plus a constant."""
     basis = np.stack([g, np.ones_like(g)])
     scale, shift = np.linalg.lstsq(basis.T, f, rcond=None)[0]
     return scale > 0 and np.abs(f - scale * g - shift).max() <= _CLOSE * np.abs(f).max()
@@ -88,9 +93,9 @@ def _table() -> tuple[tuple[str, Callable[[Any], Any]], ...]:
 
 
 def _known(f: np.ndarray) -> list[tuple[str, Any]]:
-    """The activations to compare with, those of a family by the parameter that f would have."""
+    """The activations to compare with; of leaky_relu, the one with the slope that f would have."""
     found: list[tuple[str, Any]] = list(_table())
-    slope = f[0] / GRID[0] / (f[-1] / GRID[-1])
+    slope = f[0] / GRID[0] / (f[-1] / GRID[-1]) if f[-1] else 0.0
     if 0 < slope < 1:
         leaky = functools.partial(jax.nn.leaky_relu, negative_slope=round(float(slope), 6))
         found.append((f"leaky_relu({slope:.3g})", leaky))
@@ -101,7 +106,7 @@ _grids: dict[Any, np.ndarray] = {}
 
 
 def _on_grid(function: Callable[[Any], Any]) -> np.ndarray:
-    """A function's values on the grid."""
+    """A function's values on the grid, computed once."""
     if function not in _grids and not isinstance(function, functools.partial):
         _grids[function] = activations.values(function, GRID)
     found = _grids.get(function)

@@ -1,8 +1,15 @@
-"""Following: what becomes of a kernel's output until something else takes it up.
+"""Follows a kernel's output until another operation takes it up.
 
-Biases, normalizations and moves are passed through; the elementwise function that is left is
-evaluated on a grid. Statistics of the signal (the mean of a normalization, the sum of a softmax)
-are those of N(0, 1).
+Of a layer that is written as::
+
+    z = x @ params["kernel"]                    # followed from here
+    y = normalize(z + params["bias"])           # passed: the bias is noted
+    a = y * jax.nn.sigmoid(y)                   # passed: elementwise, a = silu(z) on the grid
+    b = a.reshape(n, -1) @ params["next"]       # ends: a candidate for what the kernel feeds
+
+the trail holds the bias, the elementwise steps and the candidate ``a`` with its taker, the second
+product. The statistics that a normalization or a softmax takes of the signal are those of
+z ~ N(0, 1).
 """
 
 from __future__ import annotations
@@ -11,146 +18,47 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._program import jax_internals as internals
 from .._program import primitives
 from .._program.ir import Op, Value
-from .axis_origin import Axes, Selection, moved
-from .dataflow import Graph, Kind, Link, View, is_linear, shift
-
-GRID = np.linspace(-8.0, 8.0, 641)
-_DENSITY = np.exp(-GRID * GRID / 2)
-_DENSITY /= _DENSITY.sum()
+from .axis_origin import AxisOrigins, moved
+from .dataflow import Graph, Kind, Link, is_linear, shift
+from .linear_reductions import linear_reduction, typical_factor
+from .trail import GRID, Added, Step, Trail, common, mean_on_grid
 
 
-class Step(NamedTuple):
-    """An elementwise operation on followed values and on numbers."""
+class _Walk(NamedTuple):
+    """What every step of following one kernel's output needs."""
 
-    op: Op
-    inputs: tuple[Value | float, ...]
-    output: Value
-
-
-class Candidate(NamedTuple):
-    """A value as something takes it up: what does, and whether more than its statistics count."""
-
-    value: Value
-    taker: Op | None
-    selected: tuple[Selection, ...]
-    strong: bool
-    residual: bool
+    graph: Graph
+    trail: Trail
+    origin: Op  # whose output is followed
+    is_residual: Callable[[Op, Value], bool]
 
 
-class Added(NamedTuple):
-    """A parameter that was added to the followed value, or multiplied with it."""
-
-    view: View
-    op: Op
-    normalized: bool
-
-
-@dataclass(eq=False)
-class Trail:
-    """What was found on the way from one kernel's output."""
-
-    start: Value
-    memo: dict[Any, Any]  # of all trails of a graph
-    candidates: list[Candidate] = field(default_factory=list)
-    added: list[Added] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    axes: dict[Value, Axes] = field(default_factory=dict)
-    same: dict[Value, Value] = field(default_factory=dict)  # a moved value -> what it is
-    values: dict[Value, Any] = field(default_factory=dict)  # on the grid; a statistic is a number
-    normalized: set[Value] = field(default_factory=set)
-    rescaled: bool = False  # by dropout, which scales up what it keeps, or by a sum over a window
-    shifts: list[float] = field(default_factory=list)  # numbers added before any function
-    reduced: list[str] = field(default_factory=list)
-    met: list[Value] = field(default_factory=list)  # other signals that were added on the way
-
-    def root(self, value: Value) -> Value:
-        """The value that ``value`` is a moved part of."""
-        while value in self.same:
-            value = self.same[value]
-        return value
-
-    def on_grid(self, value: Value) -> Any:
-        """The followed value as a function of z on the grid, or a statistic."""
-        return self.values[self.root(value)]
-
-    def with_bias(self) -> Value:
-        """The kernel's output once its bias is added."""
-        made = self.start
-        biased = {added.op for added in self.added if not added.normalized}
-        for step in self.steps:
-            plain = step.op in biased and step.op.primitive.name in ("add", "add_any")
-            if plain and self.root(made) in step.inputs:
-                made = step.output
-        return made
-
-    def units(self, value: Value) -> tuple[int, ...]:
-        """The axes of a followed value that hold the kernel's outputs."""
-        return tuple(i for i, axis in enumerate(self.axes[value].axes) if axis.is_origin)
-
-    def is_rescaled(self, value: Value) -> bool:
-        """Whether the scale of the value says nothing, as after a normalization or dropout."""
-        return self.rescaled or value in self.normalized
-
-    def function(self, value: Value) -> Callable[[Any], Any]:
-        """The elementwise function from the kernel's output to the value."""
-        target, known = self.root(value), self.values
-        numbers = {v: x for v, x in known.items() if np.ndim(x) == 0}
-        needed, wanted = [], {target}
-        for step in reversed(self.steps):
-            if step.output in wanted:
-                wanted.update(v for v in step.inputs if isinstance(v, Value))
-                needed.append(step)
-        needed.reverse()
-
-        def phi(z: Any) -> Any:
-            made: dict[Value, Any] = {**numbers, self.start: z}
-            for step in needed:
-                if step.output not in numbers:
-                    made[step.output] = _apply(step, made, jnp.asarray(z))
-            return made[target]
-
-        return phi
-
-
-def _apply(step: Step, made: dict[Value, Any], z: Any) -> Any:
-    """One step, its numbers spread to the shape of z."""
-    args = []
-    for item in step.inputs:
-        x = jnp.asarray(made[item] if isinstance(item, Value) else item)
-        args.append(jnp.broadcast_to(x if x.dtype == bool else x.astype(z.dtype), z.shape))
-    if step.op.primitive.name == "convert_element_type":
-        (kind,) = internals.geometry(step.op.primitive, step.op.params)
-        return args[0] != 0 if np.dtype(kind) == bool else jnp.asarray(args[0], z.dtype)
-    if step.op.primitive.name == "stop_gradient":
-        return args[0]
-    return internals.apply(step.op.primitive, step.op.params, args)
-
-
-def follow(graph: Graph, op: Op, outputs: Axes, is_residual: Callable[[Op, Value], bool]) -> Trail:
+def follow(
+    graph: Graph, op: Op, outputs: AxisOrigins, is_residual: Callable[[Op, Value], bool]
+) -> Trail:
     """The trail from the first output of ``op``, whose axes are ``outputs``.
 
-    ``is_residual(op, other)`` says whether ``other``, added to the value that comes from ``op``, is
-    what ``op`` was computed from.
+    ``is_residual(op, other)`` tells whether ``other``, which is added to a value made from ``op``,
+    is what ``op`` was computed from.
     """
     start = op.outputs[0]
     trail = Trail(start, graph.memo, axes={start: outputs}, values={start: GRID})
+    walk = _Walk(graph, trail, op, is_residual)
     ends = {*graph.outputs, *graph.looped.values()}
     heap: list[tuple[int, int, Any]] = []
     count, queued = itertools.count(), set()
 
     def push(value: Value) -> None:
         if value in ends:
-            _end(trail, value, None)
+            trail.end(value, None)
         for step in graph.consumers.get(value, ()):
             place = graph.position[step]
             if step not in queued and place > graph.position[start]:
@@ -161,28 +69,16 @@ def follow(graph: Graph, op: Op, outputs: Axes, is_residual: Callable[[Op, Value
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         while heap:
             _, _, step = heapq.heappop(heap)
-            for value in _pass(graph, trail, step, op, is_residual):
+            for value in _pass(walk, step):
                 push(value)
     return trail
 
 
-def _end(trail: Trail, value: Value, taker: Op | None, residual: bool = False) -> None:
-    """Something takes the value up: a candidate for the activation."""
-    if np.ndim(trail.on_grid(value)):
-        selected = trail.axes[value].selected
-        trail.candidates.append(Candidate(value, taker, selected, True, residual))
-
-
-def _pass(
-    graph: Graph,
-    trail: Trail,
-    step: Op | Link,
-    origin: Op,
-    is_residual: Callable[[Op, Value], bool],
-) -> list[Value]:
-    """The values to follow beyond a step; where it ends, a candidate is noted."""
+def _pass(walk: _Walk, step: Op | Link) -> list[Value]:
+    """The values to follow beyond a step; where following ends, a candidate is noted."""
+    trail = walk.trail
     if isinstance(step, Link):
-        return _same(trail, step.source, step.target, shift(trail.axes[step.source], step))
+        return trail.move(step.source, step.target, shift(trail.axes[step.source], step))
     mine = [i for i, value in enumerate(step.inputs) if value in trail.axes]
     first = step.inputs[mine[0]]
     name = step.primitive.name
@@ -192,151 +88,143 @@ def _pass(
         after = moved(step, mine[0], trail.axes[first])
         if after is not None:
             pairs = zip(step.outputs, after, strict=True)
-            return [v for made, axes in pairs for v in _same(trail, first, made, axes)]
-    if name == "concatenate":
-        axes = Axes.unknown(step.outputs[0].aval.shape)
-        common = _common([trail.axes[step.inputs[i]].selected for i in mine])
-        return _same(trail, first, step.outputs[0], replace(axes, selected=common))
+            return [v for made, axes in pairs for v in trail.move(first, made, axes)]
+    if name in primitives.JOINS:
+        return _joined(trail, step, [step.inputs[i] for i in mine])
+    if name == "reduce_window_max":
+        trail.end_in_statistic(first, step)
+        return trail.move(first, step.outputs[0], trail.axes[first])
+    if len(mine) == 1 and trail.is_function(first):
+        found = linear_reduction(walk.graph, step, mine[0], trail.axes[first], trail.start)
+        if found is not None:
+            trail.rescaled |= name == "cumsum"  # how many terms are summed depends on the place
+            return trail.reduce(first, step, found.factor, found.axes)
     if name in primitives.STATISTICS:
         return _reduce(trail, step, first)
-    if name in primitives.POOLS:
-        trail.candidates.append(Candidate(first, step, trail.axes[first].selected, False, False))
-        trail.rescaled |= "max" not in name
-        return _same(trail, first, step.outputs[0], trail.axes[first])
     if is_linear(step) or name not in primitives.ELEMENTWISE:
         for i in mine:
-            _end(trail, step.inputs[i], step)
+            trail.end(step.inputs[i], step)
         return []
-    return _elementwise(graph, trail, step, mine, origin, is_residual)
+    return _elementwise(walk, step, mine)
 
 
-def _common(parts: Sequence[tuple[Selection, ...]]) -> tuple[Selection, ...]:
-    """What was selected of all of several parts."""
-    alike = itertools.takewhile(lambda items: len(set(items)) == 1, zip(*parts, strict=False))
-    return tuple(items[0] for items in alike)
-
-
-def _same(trail: Trail, value: Value, made: Value, axes: Axes | None) -> list[Value]:
-    """``made`` is ``value``, moved."""
-    if axes is None or made in trail.axes:
-        return []
-    trail.axes[made], trail.same[made] = axes, value
-    if value in trail.normalized:
-        trail.normalized.add(made)
-    return [made]
+def _joined(trail: Trail, step: Op, parts: Sequence[Value]) -> list[Value]:
+    """Follow parts of the kernel's output that are joined as one value."""
+    selected = common([trail.axes[part].selected for part in parts])
+    axes = AxisOrigins.unknown(step.outputs[0].aval.shape)
+    if len(parts) > 1:
+        trail.shuffled.add(step.outputs[0])
+    return trail.move(parts[0], step.outputs[0], AxisOrigins(axes.axes, selected))
 
 
 def _reduce(trail: Trail, step: Op, value: Value) -> list[Value]:
-    """A statistic, as it is for z ~ N(0, 1)."""
+    """Replace a sum or a largest element by the number that it is for z ~ N(0, 1)."""
     made, f = step.outputs[0], trail.on_grid(value)
     kind = primitives.STATISTICS[step.primitive.name]
-    if np.ndim(f):
-        trail.candidates.append(Candidate(value, step, trail.axes[value].selected, False, False))
-        (axes,) = internals.geometry(step.primitive, step.params)
-        terms = math.prod(step.inputs[0].aval.shape[i] for i in axes)
-        f = np.asarray(f, np.float64)
-        f = terms * float(_DENSITY @ f) if kind == "sum" else float(getattr(f, kind)())
-    trail.axes[made], trail.values[made] = Axes.unknown(made.aval.shape), f
+    (axes,) = internals.geometry(step.primitive, step.params)
+    terms = math.prod(step.inputs[0].aval.shape[i] for i in axes)
+    if trail.is_function(value):
+        trail.end_in_statistic(value, step)
+        f = mean_on_grid(f) if kind == "sum" else float(getattr(np.asarray(f), kind)())
+    f = terms * f if kind == "sum" else f
+    trail.axes[made], trail.values[made] = AxisOrigins.unknown(made.aval.shape), f
     trail.reduced.append(step.primitive.name)
     return [made]
 
 
-def _elementwise(
-    graph: Graph,
-    trail: Trail,
-    step: Op,
-    mine: Sequence[int],
-    origin: Op,
-    is_residual: Callable[[Op, Value], bool],
-) -> list[Value]:
+def _elementwise(walk: _Walk, step: Op, mine: Sequence[int]) -> list[Value]:
+    """Pass an elementwise operation, of whose inputs those at ``mine`` are followed."""
+    graph, trail = walk.graph, walk.trail
     name, made, first = step.primitive.name, step.outputs[0], step.inputs[mine[0]]
-    followed = [i for i in mine if np.ndim(trail.on_grid(step.inputs[i]))]
-    parts = {trail.axes[step.inputs[i]].selected for i in followed}
-    if len(parts) > 1:  # different blocks meet
-        if name in primitives.SUMS or name == "select_n":
-            value = step.inputs[followed[0]]
-            return _same(trail, value, made, Axes(trail.axes[value].axes, _common(list(parts))))
-        for i in followed:
-            _end(trail, step.inputs[i], step)
-        return []
+    functions = [i for i in mine if trail.is_function(step.inputs[i])]
+    values = [step.inputs[i] for i in functions]
+    parts = {(trail.axes[value].selected, value in trail.shuffled) for value in values}
+    if len(parts) > 1:
+        return _parts_meet(trail, step, values)
     others = [value for i, value in enumerate(step.inputs) if i not in mine]
-    if name in primitives.SUMS and any(
-        graph.kind(other) is Kind.SIGNAL and is_residual(origin, other) for other in others
-    ):
-        _end(trail, first, step, residual=True)
-        return []
     if name in primitives.SUMS:
-        trail.met += [other for other in others if graph.kind(other) is Kind.SIGNAL]
+        signals = [other for other in others if graph.kind(other) is Kind.SIGNAL]
+        if any(walk.is_residual(walk.origin, other) for other in signals):
+            trail.end(first, step, residual=True)
+            return []
+        trail.met += signals
     inputs: list[Value | float] = []
     for i, value in enumerate(step.inputs):
-        if i in mine:
-            inputs.append(trail.root(value))
-        elif (number := graph.number(value)) is not None:
-            inputs.append(number)
-        elif (neutral := _neutral(graph, trail, step, i, first)) is not None:
-            inputs.append(neutral)
-        else:
-            for i in followed:
-                _end(trail, step.inputs[i], step)
+        number = trail.root(value) if i in mine else _number(walk, step, i, first)
+        if number is None:
+            for i in functions:
+                trail.end(step.inputs[i], step)
             return []
-    if name == "select_n" and 0 not in mine:  # chosen by something else, as by a mask
+        inputs.append(number)
+    if name == "select_n" and 0 not in mine:  # something else chooses, such as a mask
         chosen = next(i for i in mine if i)
         trail.rescaled |= 0.0 in inputs[1:]
-        return _same(trail, step.inputs[chosen], made, trail.axes[step.inputs[chosen]])
+        return trail.move(step.inputs[chosen], made, trail.axes[step.inputs[chosen]])
     if name == "add":
         trail.shifts += [x for x in inputs if isinstance(x, float) and x]
-    value = _evaluated(trail, Step(step, tuple(inputs), made), step.inputs, mine, followed)
-    if any({"rsqrt", "sqrt"} & set(v.through) for x in others for v in graph.views.get(x, ())):
-        trail.normalized.add(value)  # by a running variance
-    return [value]
-
-
-def _evaluated(
-    trail: Trail, step: Step, inputs: Sequence[Value], mine: Sequence[int], followed: Sequence[int]
-) -> Value:
-    """The result of a step on the grid."""
-    made = step.output
-    trail.steps.append(step)
-    trail.values[made] = _on_grid(trail, step, bool(followed))
-    shape = made.aval.shape
-    like = [trail.axes[inputs[i]] for i in followed or mine]
-    trail.axes[made] = next((a for a in like if len(a.axes) == len(shape)), Axes.unknown(shape))
-    if any(inputs[i] in trail.normalized for i in mine) or (followed and len(mine) > len(followed)):
+    _evaluate(trail, Step(step, tuple(inputs), made), step.inputs, mine, functions)
+    weights = (c for other in others for c in graph.contributions.get(other, ()))
+    if any({"rsqrt", "sqrt"} & set(c.through) for c in weights):  # a running variance
         trail.normalized.add(made)
-    return made
+    return [made]
 
 
-def _on_grid(trail: Trail, step: Step, spread: bool) -> Any:
-    """The value of a step; layers that are alike share it, as one object."""
-    args = [trail.values[x] if isinstance(x, Value) else x for x in step.inputs]
-    marks = tuple(x if isinstance(x, float) else id(x) for x in args)
-    key = step.op.primitive, str(step.op.params), marks
-    if key not in trail.memo:
-        given = {x: v for x, v in zip(step.inputs, args, strict=True) if isinstance(x, Value)}
-        z = jnp.asarray(GRID) if spread else jnp.zeros((), jnp.float64)
-        found = np.asarray(_apply(step, given, z))
-        trail.memo[key] = args, found if spread else float(found)
-    return trail.memo[key][1]
+def _parts_meet(trail: Trail, step: Op, values: Sequence[Value]) -> list[Value]:
+    """Pass a sum of different parts of the kernel's output; anything else takes them up."""
+    if step.primitive.name in primitives.SUMS or step.primitive.name == "select_n":
+        selected = common([trail.axes[value].selected for value in values])
+        first = min(values, key=lambda value: value in trail.shuffled)
+        return trail.move(first, step.outputs[0], AxisOrigins(trail.axes[first].axes, selected))
+    for value in values:
+        trail.end(value, step)
+    return []
 
 
-def _neutral(graph: Graph, trail: Trail, step: Op, i: int, value: Value) -> float | None:
-    """The number that leaves ``value`` as it is, for an input that does not come from the kernel.
+def _evaluate(
+    trail: Trail, step: Step, inputs: Sequence[Value], mine: Sequence[int], functions: Sequence[int]
+) -> None:
+    """Evaluate a step, and note the axes of its result and whether its scale is fixed."""
+    made = step.output
+    trail.evaluate(step, bool(functions))
+    shape = made.aval.shape
+    like = [trail.axes[inputs[i]] for i in functions or mine]
+    fitting = (a for a in like if len(a.axes) == len(shape))
+    trail.axes[made] = next(fitting, AxisOrigins.unknown(shape))
+    trail.mark(made, [inputs[i] for i in mine])
+    if functions and len(mine) > len(functions):  # a statistic of the value normalizes it
+        trail.normalized.add(made)
 
-    None where the followed value ends.
+
+def _number(walk: _Walk, step: Op, i: int, value: Value) -> float | None:
+    """The number that stands for an input that does not come from the kernel.
+
+    A constant is itself. Other inputs are taken as what leaves ``value`` as it is: 0 in a sum and 1
+    in a product. A factor that no parameter reaches, such as the sines and cosines of rotary
+    embeddings, a mask or noise, is passed, too. Returns None where following ends because another
+    signal is a factor.
     """
+    graph, trail = walk.graph, walk.trail
     name, other = step.primitive.name, step.inputs[i]
+    if (number := graph.number(other)) is not None:
+        return number
     kind = graph.kind(other)
     if kind is Kind.WEIGHT and name in (*primitives.SUMS, "mul", "div"):
-        for view in graph.views.get(other, ()):
-            trail.added.append(Added(view, step, value in trail.normalized))
+        normalized = value in trail.normalized
+        found = graph.contributions.get(other, ())
+        trail.added += [Added(contribution, step, normalized) for contribution in found]
     if name in primitives.SUMS or name == "select_n":
         return 0.0
-    if name in ("mul", "div") and kind is not Kind.SIGNAL:
-        return 0.25 if kind is Kind.WEIGHT and slopes(graph, step) else 1.0  # as PReLU starts
+    if name in ("mul", "div") and kind is Kind.SIGNAL and other not in graph.trained:
+        trail.rescaled = True
+        return 1.0
+    if name in ("mul", "div") and kind is Kind.CONSTANT:
+        return typical_factor(graph, other)
+    if name in ("mul", "div") and kind is Kind.WEIGHT:
+        return 0.25 if slopes(graph, step) else 1.0  # the slope of a PReLU starts as 0.25
     return None
 
 
 def slopes(graph: Graph, op: Op) -> bool:
-    """Whether a factor holds in one case of a choice only, as PReLU's slope does."""
+    """Whether a factor is used in one case of a choice only, as the slope of a PReLU is."""
     takers = graph.consumers.get(op.outputs[0], ())
     return any(not isinstance(t, Link) and t.primitive.name == "select_n" for t in takers)

@@ -1,4 +1,4 @@
-"""Infer: what each parameter of a model is for, read from the computation itself."""
+"""Tells what each parameter of a model is for, by reading the model's computation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .. import _text
 from .._program.ir import Builder, Program
 from .._program.trace import trace
 from .._program.trees import arrays
-from .dataflow import graph
+from .dataflow import Graph, graph
+from .learned_inputs import learned_inputs
 from .parameter import Parameter
 from .reader import Reader
 
@@ -20,7 +21,7 @@ Tree = Any
 
 @dataclass(frozen=True, eq=False)
 class Inferred(Mapping[str, Parameter]):
-    """What ``infer`` found: a mapping from paths to ``Parameter``. ``print`` it for a table."""
+    """The result of ``infer``: a mapping from paths to ``Parameter``, which prints as a table."""
 
     parameters: Mapping[str, Parameter]
 
@@ -61,25 +62,26 @@ class Inferred(Mapping[str, Parameter]):
 
 
 def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: Any) -> Inferred:
-    """What each parameter of ``apply_fn(params, *inputs, **kwargs)`` is for.
+    """Tells what each parameter of ``apply_fn(params, *inputs, **kwargs)`` is for.
 
-    Traces the forward pass and reads its operations; nothing is computed or allocated. Fans come
-    from the dimension numbers of the operation that uses a parameter, through reshapes, transposes,
-    casts, slices, concatenations, loops, branches, jit, remat and custom derivatives; the
-    activation from the values of the elementwise function that follows.
+    The forward pass is traced and its operations are read; nothing is computed or allocated. Fans
+    come from the dimension numbers of the operation that uses a parameter. A parameter is followed
+    to that operation through reshapes, transposes, casts, slices, concatenations, loops, branches,
+    jit, remat and custom derivatives. The activation is recognised by the values of the elementwise
+    function that follows.
 
     Args:
       apply_fn: any function whose first argument is ``params``: ``model.apply`` of flax.linen or
         Haiku, ``lambda model, x: model(x)`` for Equinox, ``lambda state, x:
         nnx.merge(graphdef, state)(x)`` for flax.nnx, your own.
-      params: its parameters: arrays or ShapeDtypeStructs.
-      *inputs, **kwargs: its other arguments, likewise; what is no array is static.
+      params: its parameters, as arrays or ShapeDtypeStructs.
+      *inputs, **kwargs: its other arguments, likewise. Arguments that are not arrays are static.
 
     Returns:
       A mapping from paths to ``Parameter``, which prints as a table.
 
     Raises:
-      TypeError: ``apply_fn`` is no function.
+      TypeError: ``apply_fn`` is not a function.
       ValueError: ``params`` holds no arrays.
 
     Example:
@@ -94,15 +96,32 @@ def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: An
     return read("infer", apply_fn, params, inputs, kwargs).inferred
 
 
+def _graph(program: Program, parameters: Sequence[int]) -> Graph:
+    """The graph of a program, in which learned queries and the like are inputs."""
+    found = graph(program, parameters)
+    while fresh := learned_inputs(found):
+        found = graph(program, parameters, found.inputs | fresh)
+    return found
+
+
 class Reading(NamedTuple):
-    """A forward pass that was read: its program and arguments, and what was found."""
+    """A forward pass that was read.
+
+    Attributes:
+      program: its computation.
+      arguments: the arrays that it takes.
+      mine: the positions of the arguments that are parameters.
+      reader: what was found of its kernels.
+      inferred: what each parameter is for.
+      result: makes what ``apply_fn`` returns from the program's outputs.
+    """
 
     program: Program
     arguments: tuple[Any, ...]
-    mine: tuple[int, ...]  # the arguments that are parameters
+    mine: tuple[int, ...]
     reader: Reader
     inferred: Inferred
-    result: Callable[[Sequence[Any]], Tree]  # what apply_fn returns, of the program's outputs
+    result: Callable[[Sequence[Any]], Tree]
 
 
 def read(
@@ -112,7 +131,7 @@ def read(
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Reading:
-    """A forward pass, read; ``call`` is the call that errors name."""
+    """Trace and read a forward pass; ``call`` is the name of the function in errors."""
     if not callable(apply_fn):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "
@@ -126,6 +145,12 @@ def read(
             f"or jax.ShapeDtypeStruct."
         )
     program = Builder(shared=False).program(traced.jaxpr)
-    reader = Reader(graph(program, mine), [path for path, _ in arrays(params)])
-    found = Inferred({p.path: p for p in reader.read()})
-    return Reading(program, traced.arguments, mine, reader, found, traced.results.restored)
+    reader = Reader.of(_graph(program, mine), [path for path, _ in arrays(params)])
+    return Reading(
+        program=program,
+        arguments=traced.arguments,
+        mine=mine,
+        reader=reader,
+        inferred=Inferred({p.path: p for p in reader.parameters()}),
+        result=traced.results.restored,
+    )

@@ -1,4 +1,14 @@
-"""Geometry: the fans of a kernel, from the dimension numbers of the operation that uses it."""
+"""Reads the fans of a kernel from the operation that uses it.
+
+The dimension numbers of a matrix product or a convolution tell which axes are summed. With x of
+shape (batch, 16) and a kernel of shape (16, 4, 8)::
+
+    jnp.einsum("bi,ihd->bhd", x, kernel)     # dot_general: axis 0 is contracted, 1 and 2 are free
+
+``fan_in`` is 16, the number of terms that one output sums, and ``fan_out`` is 4 * 8 = 32, the
+number of outputs that one input reaches. A convolution with window (3, 3) from 16 to 8 features has
+fan_in 9 * 16 and fan_out 9 * 8; strides and dilations are counted by ``taps``.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +18,27 @@ from typing import NamedTuple
 
 from .._program import jax_internals as internals
 from .._program.ir import Op
-from .axis_origin import Axes, blank
+from .axis_origin import AxisOrigins, blank
 from .dataflow import Use, is_lookup, product_axes
 
 
-class Geometry(NamedTuple):
+class KernelFans(NamedTuple):
     """How an operation uses a parameter as a kernel.
 
-    ``fan_in`` is the mean number of kernel terms that one output sums, ``fan_out`` the mean number
-    of outputs that one input reaches, away from borders. The axes are of the parameter as it is
-    stored; what is neither in, out nor window is a batch axis. ``outputs`` are the axes of the
-    operation's output, of which those that come from the parameter hold its outputs.
+    Attributes:
+      fan_in: how many kernel terms one output sums, on average and away from borders.
+      fan_out: how many outputs one input reaches, likewise.
+      in_axis, out_axis, window: the axes of the parameter, as it is stored, by their role; the
+        remaining ones are batch axes.
+      outputs: the axes of the operation's output; those that come from the parameter hold the
+        kernel's outputs.
+      evidence: how this was read, for people.
+      looks_up: whether the operation takes rows of the parameter, as of an embedding table.
+      groups: how many groups of features a convolution keeps apart.
+      in_stride: the product of a transposed convolution's strides: each output sees 1/in_stride of
+        the kernel, so fan_in is divided by it.
+      out_stride: the product of a convolution's strides: each input reaches 1/out_stride of the
+        kernel, so fan_out is divided by it.
     """
 
     fan_in: float
@@ -26,7 +46,7 @@ class Geometry(NamedTuple):
     in_axis: tuple[int, ...]
     out_axis: tuple[int, ...]
     window: tuple[int, ...]
-    outputs: Axes
+    outputs: AxisOrigins
     evidence: str
     looks_up: bool = False
     groups: int = 1
@@ -34,8 +54,8 @@ class Geometry(NamedTuple):
     out_stride: int = 1
 
 
-def geometry(use: Use) -> Geometry | None:
-    """The geometry of a use as a kernel or a table; None where it is neither."""
+def kernel_fans(use: Use) -> KernelFans | None:
+    """How a parameter is used as a kernel or a table; None where it is neither."""
     if not isinstance(use.op, Op):
         return None
     op, position = use.op, use.position
@@ -50,37 +70,39 @@ def geometry(use: Use) -> Geometry | None:
     return None
 
 
-def _origins(axes: Axes, places: Sequence[int]) -> tuple[int, ...]:
-    """The parameter's axes that lie along these axes, in order."""
-    return tuple(sorted({a.axis for i in places for a in axes.axes[i].atoms if a.axis >= 0}))
+def _origins(axes: AxisOrigins, places: Sequence[int]) -> tuple[int, ...]:
+    """The parameter's axes that lie along these axes of the weight, in order."""
+    return tuple(sorted({a.axis for i in places for a in axes.axes[i].digits if a.axis >= 0}))
 
 
-def _extent(axes: Axes, places: Sequence[int]) -> int:
-    """How many outputs of this parameter lie along these axes."""
+def _extent(axes: AxisOrigins, places: Sequence[int]) -> int:
+    """How many elements of this parameter lie along these axes of the weight."""
     found = (axes.axes[i] for i in places)
     return math.prod(axis.extent if axis.is_origin else axis.size for axis in found)
 
 
-def _dot(op: Op, numbers: internals.Contraction, use: Use) -> Geometry | None:
-    side, view = use.position, use.view
+def _dot(op: Op, numbers: internals.Contraction, use: Use) -> KernelFans | None:
+    side, given = use.position, use.contribution
     shape = op.inputs[side].aval.shape
     contracted, batched = numbers.contracted[side], numbers.batched[side]
     free = [i for i in range(len(shape)) if i not in contracted and i not in batched]
-    in_axis, out_axis = _origins(view.axes, contracted), _origins(view.axes, free)
-    if not in_axis and view.contracted == 1:  # a factor of the kernel, as of weight normalization
+    in_axis, out_axis = _origins(given.axes, contracted), _origins(given.axes, free)
+    if not in_axis and given.contracted == 1:  # a factor of the kernel, as in WeightNorm
         return None
-    fan_in, fan_out = math.prod(shape[i] for i in contracted), _extent(view.axes, free)
-    if view.contracted > 1:  # one of a low-rank pair, multiplied before the signal
-        fan_in = fan_in if in_axis else view.contracted
-        fan_out = fan_out if out_axis else view.contracted
-    outputs, _ = product_axes(op, numbers, side, view.axes)
+    parts = dict(given.shards)  # what one device sums is a part of the sum of all
+    fan_in = math.prod(shape[i] for i in contracted) * math.prod(parts.get(i, 1) for i in in_axis)
+    fan_out = _extent(given.axes, free) * math.prod(parts.get(i, 1) for i in out_axis)
+    if given.contracted > 1:  # one of a low-rank pair
+        fan_in = fan_in if in_axis else given.contracted
+        fan_out = fan_out if out_axis else given.contracted
+    outputs, _ = product_axes(op, numbers, side, given.axes)
     names = ", ".join(f"{i} ({shape[i]})" for i in contracted) or "none"
     evidence = f"{op.primitive.name} sums over axes {names} of {_times(shape)}"
     looks_up = _is_one_hot(op, 1 - side)
     if looks_up:
         fan_in = fan_out
         evidence += ", of a one-hot signal"
-    return Geometry(fan_in, fan_out, in_axis, out_axis, (), outputs, evidence, looks_up)
+    return KernelFans(fan_in, fan_out, in_axis, out_axis, (), outputs, evidence, looks_up)
 
 
 def _times(shape: Sequence[int]) -> str:
@@ -95,8 +117,8 @@ def _is_one_hot(op: Op, side: int) -> bool:
     return source is not None and source.primitive.name == "eq"
 
 
-def _conv(op: Op, conv: internals.Convolution, use: Use) -> Geometry:
-    shape, axes = op.inputs[1].aval.shape, use.view.axes
+def _conv(op: Op, conv: internals.Convolution, use: Use) -> KernelFans:
+    shape, axes = op.inputs[1].aval.shape, use.contribution.axes
     taps_in, taps_out = 1.0, 1.0
     for i, axis in enumerate(conv.window):
         step_in, step_out = taps(
@@ -117,13 +139,13 @@ def _conv(op: Op, conv: internals.Convolution, use: Use) -> Geometry:
     parts += [f"input dilation {_times(conv.lhs_dilation)}"] * (
         max(conv.lhs_dilation, default=1) > 1
     )
-    return Geometry(
+    return KernelFans(
         shape[conv.in_axis] * taps_in,
         _extent(axes, [conv.out_axis]) / groups * taps_out,
         _origins(axes, [conv.in_axis]),
         _origins(axes, [conv.out_axis]),
         _origins(axes, conv.window),
-        Axes(tuple(outputs), axes.selected),
+        AxisOrigins(tuple(outputs), axes.selected),
         f"{op.primitive.name}: {', '.join(parts)}",
         groups=groups,
         in_stride=_phases(window, taps_in),
@@ -132,17 +154,19 @@ def _conv(op: Op, conv: internals.Convolution, use: Use) -> Geometry:
 
 
 def _phases(window: int, taps: float) -> int:
-    """How many phases divide a window of which ``taps`` are met on average."""
+    """The product of strides that leaves ``taps`` of the places of a window, on average."""
     return round(window / taps) if taps else 1
 
 
 def taps(
     window: int, stride: int, padding: int, lhs_dilation: int, rhs_dilation: int
 ) -> tuple[float, float]:
-    """Along one axis: taps that one output sums, and outputs that one input reaches, on average.
+    """How many taps one output sums, and how many outputs one input reaches, along one axis.
 
-    Output ``o`` meets, by tap ``t``, place ``stride o + rhs_dilation t - padding`` of the dilated
-    input, where every ``lhs_dilation``-th place holds an input; both repeat in phases.
+    Tap ``t`` of output ``o`` reads the place ``stride o + rhs_dilation t - padding`` of the dilated
+    input, in which every place that is a multiple of ``lhs_dilation`` holds an input and the others
+    hold zeros. The count is averaged over ``lhs_dilation`` outputs and over ``stride`` inputs,
+    after which it repeats.
     """
     offsets = [rhs_dilation * t - padding for t in range(window)]
     met = sum((stride * o + x) % lhs_dilation == 0 for o in range(lhs_dilation) for x in offsets)
@@ -150,8 +174,8 @@ def taps(
     return met / lhs_dilation, reached / stride
 
 
-def _table(op: Op, use: Use) -> Geometry | None:
-    """Rows of a table, by Flax's convention of fan_in the number of features."""
+def _table(op: Op, use: Use) -> KernelFans | None:
+    """A lookup of rows; as in Flax, the fan_in of a table is its number of features."""
     if op.primitive.name == "gather" and not is_lookup(op) and op.inputs[1].is_const:
         return None
     if op.primitive.name == "gather":
@@ -162,13 +186,13 @@ def _table(op: Op, use: Use) -> Geometry | None:
         dropped = [i for i, n in enumerate(sizes) if n != op.inputs[0].aval.shape[i]]
     kept = [i for i in range(len(sizes)) if i not in dropped]
     features = math.prod(sizes[i] for i in kept)
-    return Geometry(
+    return KernelFans(
         features,
         features,
-        _origins(use.view.axes, dropped),
-        _origins(use.view.axes, kept),
+        _origins(use.contribution.axes, dropped),
+        _origins(use.contribution.axes, kept),
         (),
-        Axes.unknown(op.outputs[0].aval.shape),
+        AxisOrigins.unknown(op.outputs[0].aval.shape),
         f"{op.primitive.name} looks up rows of {features}",
         looks_up=True,
     )

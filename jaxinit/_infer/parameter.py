@@ -1,4 +1,4 @@
-"""Records: what is told of a parameter."""
+"""The record of what a parameter is for: ``Parameter``, which ``infer`` returns."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from .._schemes.fans import Layout
 
 
 class Branch(NamedTuple):
-    """The residual branch that a kernel ends: which one along its trunk, of how many.
+    """The residual branch that a kernel ends.
 
-    A branch in a loop is numbered as in its first turn; the total counts all turns. ``normalized``
-    says whether a normalization stands between the kernel and the sum.
+    Attributes:
+      index: its number along the residual stream, from 1; in a loop, that of the first turn.
+      total: how many branches the stream has, where those of a loop count once for each turn.
+      normalized: whether a normalization stands between the kernel and the sum.
     """
 
     index: int
@@ -22,20 +24,24 @@ class Branch(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a kernel takes: a function of the output of another kernel, or a product of such.
+    """What a kernel takes: often an activation of another kernel's output, or a product of such.
 
     Attributes:
-      name: the function's name, "data" (an input of the model), "normalized", "sum" (with other
-        signals, as of a recurrent cell), or "" where none of these.
-      functions: the factors, each an elementwise function; none where it is no such product.
-      kernels: the paths of the kernels whose outputs they take.
-      normalized: whether a normalization on the way makes the kernels' own scale meaningless.
+      name: the name of the activation, or "data" (an input of the model), "normalized" (the output
+        of a normalization), "sum" (several signals were added), or "" for anything else.
+      functions: the activations that are multiplied, each an elementwise function of one kernel's
+        output; empty where the kernel takes something else.
+      kernels: the paths of these kernels.
+      normalized: whether a normalization on the way removes the scale of these kernels' outputs.
+      pooled: whether a mean over several elements was taken on the way, so that the second moment
+        is that of ``functions`` only where neighbouring elements are alike.
     """
 
     name: str
     functions: tuple[Activation, ...] = ()
     kernels: tuple[str, ...] = ()
     normalized: bool = False
+    pooled: bool = False
 
 
 NO_SOURCE = Source("")
@@ -48,23 +54,28 @@ class Parameter:
     Attributes:
       path: its path, joined by "/".
       shape, dtype: as given.
-      role: "kernel", "recurrent", "embedding", "lora_a", "lora_b"; "bias" (of a layer or of a
-        normalization), "scale", "slope" (of PReLU), "position", "token", "mean", "variance" (that a
-        normalization keeps); "state" (carried by a loop, or no float), "unknown", "unused".
+      role: one of "kernel", "recurrent" (a kernel on the state of a loop), "embedding", "lora_a",
+        "lora_b", "bias" (of a layer or of a normalization), "scale", "slope" (of a PReLU),
+        "position", "token", "mean" and "variance" (running statistics of a normalization), "log
+        scale" (whose exponential is a factor), "time scale" (that sets how fast a state decays),
+        "state" (carried by a loop, or not floating), "unknown" and "unused". An "embedding" is a
+        table, or an array of learned vectors, such as queries, that kernels are applied to.
       op: the operation that uses it, as JAX names it.
-      fan_in, fan_out: how many kernel terms one output sums, and how many outputs one input
-        reaches, away from borders; for an embedding the number of features; None where it is no
-        kernel.
-      layout: the roles of its axes, in, out and batch; every other one belongs to the window.
-      activation: the name of what follows, or of each block where they differ.
-      blocks: the sizes of its fused kernels along ``block_axis``; empty where it is one kernel.
+      fan_in: how many kernel terms one output sums, away from borders; for an embedding the number
+        of features; None where the parameter is not a kernel.
+      fan_out: how many outputs one input reaches, likewise.
+      layout: which axes are in, out and batch axes; the others belong to the window.
+      activation: the name of the activation that follows; the names, where blocks have several.
+      blocks: the sizes of fused kernels along ``block_axis``; empty where it is one kernel.
+      block_axis: the axis along which fused kernels lie.
       ties: the operations that use it, where there are several.
-      residual: the residual branch that it ends, if it does.
-      layer: of a bias, the path of its kernel.
-      fed_by: what a kernel takes: the activated outputs of which others, where it is that.
+      residual: the residual branch that it ends, if it ends one.
+      layer: for a bias, the path of its kernel.
+      fed_by: what a kernel takes.
       takers: how many operations take up a kernel's output, activated or not.
-      is_output: whether the model returns it, activated or not.
+      is_output: whether the model returns a kernel's output, activated or not.
       evidence: how this was found, for people.
+      functions: the activation that follows, for each block, as ``recommend`` takes it.
     """
 
     path: str

@@ -1,14 +1,23 @@
-"""The trunk: what a kernel is applied to, what comes from what, and where residual branches end."""
+"""Tells what a kernel is applied to and recognises residual additions ``x + f(x)``.
+
+Of a block that is written as::
+
+    h = normalize(x)
+    y = jax.nn.relu(h @ params["up"]) @ params["down"]
+    x = x + y                                   # residual: y was computed from x
+
+``signal`` of the product with "down" is the relu's output, and that descends from x, the other term
+of the sum. Where the shortcut has a kernel of its own, ``x @ params["shortcut"] + y``, the other
+term is a projection of a value that y was computed from; that is residual too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from .._program import primitives
 from .._program.ir import Op, Value
 from .dataflow import Graph, Kind, is_linear
-from .parameter import Branch
 
 
 def signal(graph: Graph, op: Op) -> Value | None:
@@ -18,7 +27,7 @@ def signal(graph: Graph, op: Op) -> Value | None:
 
 
 def source(graph: Graph, value: Value) -> Op | None:
-    """The kernel's operation whose output the value is, but for affine maps."""
+    """The product with a kernel that the value comes from, with only affine maps between."""
     while value.op is not None and value.op in graph.position:
         op = value.op
         if is_linear(op):
@@ -32,8 +41,14 @@ def source(graph: Graph, value: Value) -> Op | None:
     return None
 
 
-def _before(graph: Graph, value: Value) -> list[Value]:
-    """What a value is computed from, or handed on from."""
+def kernel_before(graph: Graph, op: Op) -> Op | None:
+    """The product with a kernel whose output ``op`` takes, with only affine maps between."""
+    start = signal(graph, op)
+    return None if start is None else source(graph, start)
+
+
+def made_from(graph: Graph, value: Value) -> list[Value]:
+    """The values that a value is computed from, or that a link hands on as this value."""
     return [*graph.sources.get(value, ()), *(value.op.inputs if value.op else ())]
 
 
@@ -45,46 +60,53 @@ def descends(graph: Graph, value: Value, target: Value) -> bool:
         here = stack.pop()
         if here is target:
             return True
-        for v in _before(graph, here):
+        for v in made_from(graph, here):
             if v not in seen and graph.kind(v) and graph.position.get(v, -1) >= least:
                 seen.add(v)
                 stack.append(v)
     return False
 
 
-def chains(graph: Graph, trunks: Mapping[Op, Value]) -> dict[Op, Branch]:
-    """The sums that end residual branches, numbered along each trunk.
-
-    ``trunks`` maps each sum to the value that the branch is added to.
-    """
-    found: list[list[Op]] = []
-    chain_of: dict[Op, list[Op]] = {}
-    for op in sorted(trunks, key=graph.position.__getitem__):
-        before = _latest(graph, trunks[op], chain_of)
-        if before is None:
-            found.append([])
-        chain = found[-1] if before is None else chain_of[before]
-        chain.append(op)
-        chain_of[op] = chain
-    totals = [sum(graph.repeats(op) for op in chain) for chain in found]
-    return {
-        op: Branch(n, total)
-        for chain, total in zip(found, totals, strict=True)
-        for n, op in enumerate(chain, 1)
-    }
-
-
-def _latest(graph: Graph, value: Value, sums: Mapping[Op, Any]) -> Op | None:
-    """The last of the sums that the value is computed from."""
-    found: list[Op] = []
-    seen, stack = {value}, [value]
+def _terms(graph: Graph, value: Value) -> Iterator[Value]:
+    """The value and the signals that it is a sum of."""
+    stack = [value]
     while stack:
         here = stack.pop()
-        if here.op is not None and here.op in sums:
-            found.append(here.op)
-            continue
-        before = _before(graph, here)
-        fresh = [v for v in before if v not in seen and graph.kind(v) is Kind.SIGNAL]
-        seen.update(fresh)
-        stack += fresh
-    return max(found, key=graph.position.__getitem__, default=None)
+        yield here
+        if here.op is not None and here.op.primitive.name in primitives.SUMS:
+            stack += [v for v in here.op.inputs if graph.kind(v) is Kind.SIGNAL]
+
+
+def _stream(graph: Graph, value: Value) -> Iterator[Value]:
+    """The value and, where it is a residual sum, what that adds to, back along the stream."""
+    here: Value | None = value
+    while here is not None:
+        yield here
+        signals = [v for v in here.op.inputs if graph.kind(v) is Kind.SIGNAL] if here.op else []
+        adds = here.op is not None and here.op.primitive.name in primitives.SUMS
+        pairs = (signals, signals[::-1]) if adds and len(signals) == 2 else ()
+        here = next((u for u, v in pairs if _is_branch(graph, v, u)), None)
+
+
+def _is_branch(graph: Graph, value: Value, stream: Value) -> bool:
+    """Whether a term of a sum is computed from the other, or from what that adds branches to."""
+    return any(descends(graph, value, term) for term in _terms(graph, stream))
+
+
+def is_residual(graph: Graph, op: Op, other: Value) -> bool:
+    """Whether ``op`` was computed from ``other``, or from what ``other`` is a projection of.
+
+    Of parallel branches, as ``x + a(x) + b(x)``, the second is added to the sum with the first.
+    """
+    start = signal(graph, op)
+    if start is None:
+        return False
+    if any(descends(graph, start, value) for value in _stream(graph, other)):
+        return True
+    projection = source(graph, other)
+    if projection is None or projection is op:
+        return False
+    root = signal(graph, projection)
+    if root is None or root is start or kernel_before(graph, op) is not None:
+        return False
+    return descends(graph, start, root)

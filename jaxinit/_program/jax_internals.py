@@ -84,6 +84,15 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
     return None if chooses and len(eqn.outvars) == 1 else body
 
 
+def enclosed(primitive: core.Primitive, params: Mapping[str, Any]) -> ClosedJaxpr | None:
+    """The computation inside an operation that runs as it stands but can be read; else None.
+
+    That of a shard_map is on one device's part of the arrays.
+    """
+    name = {"shard_map": "jaxpr", "custom_partitioning": "call"}.get(primitive.name)
+    return None if name is None else closed(params[name])
+
+
 def is_kernel(primitive: core.Primitive) -> bool:
     """Whether an operation of a program is a kernel: all other wrappers have been inlined."""
     return primitive in _WRAPPERS
@@ -280,11 +289,14 @@ _GEOMETRY = {
     "dynamic_slice": ("slice_sizes",),
     "tile": ("reps",),
     "concatenate": ("dimension",),
+    "stack": ("axis",),
+    "unstack": ("axis",),
     "pad": ("padding_config",),
     "gather": ("dimension_numbers", "slice_sizes"),
     "reduce_sum": ("axes",),
     "reduce_max": ("axes",),
     "reduce_min": ("axes",),
+    "reduce_window_sum": ("window_dimensions",),
     "convert_element_type": ("new_dtype",),
     "iota": ("dimension",),
 }

@@ -17,11 +17,10 @@ _FUNCTIONS = (
 
 # Elementwise sums of two arrays; ``add_any`` is the sum that differentiation inserts.
 SUMS = frozenset(("add", "sub", "add_any"))
-# Applied to a weight these give a weight again, scaled or shifted.
+# These scale or shift a weight, which stays the same kind of weight.
 ARITHMETIC = frozenset((*_ARITHMETIC, "select_n", "add_any"))
 # Reductions, and what each computes.
 STATISTICS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min"}
-POOLS = frozenset(("reduce_window_max", "reduce_window_sum"))
 # These add up or multiply elements across an array, so how they round depends on their order.
 ROUNDED_SUMS = frozenset(
     (
@@ -29,8 +28,18 @@ ROUNDED_SUMS = frozenset(
         *("reduce_sum", "reduce_prod", "cumsum", "cumprod", "cumlogsumexp"),
     )
 )
-# Applied to one number these give that number.
-KEEPS_NUMBER = frozenset(("broadcast_in_dim", "convert_element_type", "reshape", "squeeze"))
+# These make one array of several: side by side, or as real and imaginary parts.
+JOINS = frozenset(("concatenate", "stack", "complex"))
+# What these compute cannot be read.
+OPAQUE = frozenset(("pallas_call", "pure_callback", "io_callback", "ffi_call"))
+# These leave each device's part of an array as it is, or complete a sum that devices share.
+COLLECTIVES = frozenset(("pvary", "psum", "psum_invariant", "pbroadcast"))
+# These can run within a shard_map alone.
+SHARDED = COLLECTIVES | {"axis_index", "all_gather", "ppermute", "psum_scatter", "all_to_all"}
+# These hand on a single number unchanged.
+KEEPS_NUMBER = frozenset(
+    ("broadcast_in_dim", "convert_element_type", "reshape", "squeeze", "pvary")
+)
 
 # Each element of the result depends on the elements of the arguments at its own place alone.
 ELEMENTWISE = frozenset(

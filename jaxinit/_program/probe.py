@@ -16,7 +16,7 @@ from . import jax_internals as internals
 from .ir import Op, Program, Value, evaluate, order
 
 # Takes an intermediate and its sink (None if it has none). Returns the value to continue with, and
-# what is to be reported of it: an array of the same shape at each call.
+# what is to be reported of it: a pytree of arrays, of the same shapes at each call.
 Tap = Callable[[Any, Any], tuple[Any, Any]]
 
 _SINKS = 1_000_000  # inputs of a loop at this position and above are sinks

@@ -74,6 +74,15 @@ def test_it_leaves_zeros_embeddings_and_dtypes_alone():
     )
 
 
+def test_complex_kernels():
+    def linear(params, x):
+        return x.astype(jnp.complex64) @ params
+
+    kernel = jaxinit.lecun_normal(KEY, (32, 16), jnp.complex64)
+    tuned = calibrate(linear, kernel * 0.1j, X)
+    assert float(jnp.std(linear(tuned, X))) == pytest.approx(1, rel=0.02)
+
+
 ERRORS = [
     (lambda: calibrate(apply, tower(), X, std=0), "calibrate: std must be above 0; got 0."),
     (lambda: calibrate(apply, tower(), X, passes=-1), "calibrate: passes must be above 0; got -1."),

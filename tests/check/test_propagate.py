@@ -78,6 +78,72 @@ def test_layers_under_scan_are_measured_one_by_one():
             assert one[key] == pytest.approx(other[key], rel=1e-4, abs=1e-6), key
 
 
+def test_a_kernel_whose_output_enters_a_loop_is_measured_where_it_stands():
+    """What the loop makes of it belongs to the turns of the loop, not to the kernel before it."""
+
+    def apply(p, x):
+        x = x @ p["stem"]
+        return lax.scan(lambda x, w: (x + jax.nn.relu(x @ w), None), x, p["ws"])[0]
+
+    keys = jax.random.split(KEY, 3)
+    params = {
+        "stem": jaxinit.lecun_normal(keys[0], (64, 64)),
+        "ws": jaxinit.he_normal(keys[1], (3, 64, 64), batch_axis=0),
+    }
+    x = jax.random.normal(keys[2], (32, 64))
+    rows = {row["path"]: row for row in propagate(apply, params, x).rows}
+    h = x @ params["stem"]
+    for i, w in enumerate([None, *params["ws"]]):
+        path, made = ("stem", h) if w is None else (f"ws[{i - 1}]", h @ w)
+        assert rows[path]["std"] == pytest.approx(float(made.std()), rel=1e-4)
+        h = h if w is None else h + jax.nn.relu(made)
+    assert len(rows) == 4
+
+
+def test_residual_blocks_under_nn_scan():
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            h = nn.Dense(64)(nn.LayerNorm()(x))
+            return x + nn.Dense(16)(nn.gelu(h)), None
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(16)(x)
+            options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+            return nn.Dense(10)(nn.scan(Block, length=3, **options)()(x)[0])
+
+    x = jax.random.normal(KEY, (8, 16))
+    report = propagate(Model().apply, Model().init(KEY, x), x)
+    assert len(report.rows) == 2 + 2 * 3
+    assert report.findings == []
+
+
+def test_complex_signals_keep_their_imaginary_part():
+    keys = jax.random.split(KEY, 3)
+    first, second = (jaxinit.lecun_normal(k, (64, 64), jnp.complex64) for k in keys[:2])
+    x = jax.random.normal(keys[2], (32, 64))
+
+    def apply(p, x):
+        return (x.astype(jnp.complex64) @ p["first"]) @ p["second"]
+
+    rows = propagate(apply, {"first": first, "second": second}, x).rows
+    made = x.astype(jnp.complex64) @ first
+    assert rows[0]["std"] == pytest.approx(float(jnp.std(made)), rel=1e-4)
+    assert rows[0]["mean"] == pytest.approx(float(jnp.abs(jnp.mean(made))), abs=1e-6)
+    assert rows[1]["std"] == pytest.approx(float(jnp.std(made @ second)), rel=1e-4)
+    for row in rows:
+        assert row["predicted"] == pytest.approx(row["std"], rel=0.1)
+
+    def along(made):  # the gradient of propagate's default objective
+        numbers = jax.random.normal(jax.random.split(jax.random.key(0), 1)[0], x.shape, complex)
+        return jnp.vdot(numbers.astype(jnp.complex64), made @ second).real
+
+    gradient = jax.grad(along)(made)
+    assert rows[0]["gradient"] == pytest.approx(float(jnp.std(gradient)), rel=1e-3)
+
+
 def test_recurrent_layers_are_measured_over_time():
     model = nn.RNN(nn.OptimizedLSTMCell(32))
     x = jax.random.normal(KEY, (8, 5, 32))

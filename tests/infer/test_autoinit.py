@@ -220,7 +220,7 @@ ERRORS = [
     (
         lambda: autoinit(KEY, unknown, STRUCTS, zoo_models.X),
         ValueError,
-        "autoinit: not recognised: log_scale (unknown), w (unused); give default=, an initializer",
+        "autoinit: not recognised: log_scale (log scale), w (unused); give default=, an initiali",
     ),
     (
         lambda: autoinit(KEY, unknown, STRUCTS, zoo_models.X, rule="best"),

@@ -328,11 +328,11 @@ def test_a_one_hot_signal_makes_an_embedding():
 
 def test_what_is_not_recognised_is_said():
     def apply(p, x):
-        return x * jnp.exp(p["log_scale"]), p["unused"].shape[0]
+        return x * jnp.sin(p["phase"]), p["unused"].shape[0]
 
-    found = infer(apply, {"log_scale": jnp.ones(()), "unused": jnp.ones(3)}, jnp.ones(2))
-    assert found["log_scale"].role == "unknown"
-    assert "after exp" in found["log_scale"].evidence
+    found = infer(apply, {"phase": jnp.ones(()), "unused": jnp.ones(3)}, jnp.ones(2))
+    assert found["phase"].role == "unknown"
+    assert "after sin" in found["phase"].evidence
     assert (found["unused"].role, found["unused"].evidence) == ("unused", "no output depends on it")
 
 

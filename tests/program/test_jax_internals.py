@@ -132,11 +132,14 @@ GEOMETRY = {
     "dynamic_slice": lambda x: lax.dynamic_slice(x, (0, 0), (1, 1)),
     "tile": lambda x: jnp.tile(x, (2, 1)),
     "concatenate": lambda x: jnp.concatenate([x, x]),
+    "stack": lambda x: jnp.stack([x, x]),
+    "unstack": lambda x: jnp.unstack(x),
     "pad": lambda x: jnp.pad(x, 1),
     "gather": lambda x: x[jnp.array([0, 1])],
     "reduce_sum": lambda x: lax.reduce_sum(x, (0,)),
     "reduce_max": lambda x: lax.reduce_max(x, (0,)),
     "reduce_min": lambda x: lax.reduce_min(x, (0,)),
+    "reduce_window_sum": lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 2), (1, 1), "VALID"),
     "convert_element_type": lambda x: x.astype(int),
 }
 
