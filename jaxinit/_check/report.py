@@ -82,7 +82,8 @@ class Report:
         from rich.text import Text
 
         yield Text(self.title, style="bold")
-        yield _text.rich_table(*self._cells())
+        headings, cells, numeric = self._cells()
+        yield Text(_text.table(headings, cells, right=numeric, width=options.max_width))
         for note in self.notes:
             yield Text(note, style="dim")
         for finding in self.findings:
@@ -102,7 +103,8 @@ class Report:
         return [c.heading for c in self.columns], cells, numeric
 
     def _table(self) -> str:
-        return _text.grid(*self._cells())
+        headings, cells, numeric = self._cells()
+        return _text.table(headings, cells, right=numeric)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data: title, rows, findings, notes."""
