@@ -6,11 +6,12 @@ import html
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 NARROW = 80  # characters of a line where there is no terminal that says how many it has
 _LEAST = 8  # characters that a column of words keeps, however narrow the terminal is
+_LEAST_OF_FIRST = 28  # and the first column, which says what the row is about
 _GAP = "  "
 
 Advance = Callable[[int, str], None]  # called with the bytes that are done, and what comes next
@@ -67,7 +68,7 @@ def table(
 
     Args:
       headings, rows: the text of the heading and of each row.
-      right: the columns of numbers, which are aligned to the right and never wrapped.
+      right: the columns of numbers, which are aligned to the right; only their headings wrap.
       below: the columns of sentences, which are printed under their row, indented.
       width: characters in a line; by default those of the terminal.
     """
@@ -76,7 +77,16 @@ def table(
     shown = [i for i in range(len(headings)) if not rows or any(row[i] for row in rows)]
     columns = [i for i in shown if i not in below]
     widths = {i: max(len(row[i]) for row in cells) for i in columns}
-    kept = _fitted(columns, widths, set(right), width)
+    if sum(widths.values()) + len(_GAP) * (len(columns) - 1) > width:
+        for i in set(right) & set(columns):
+            words = cells[0][i].split()
+            widths[i] = max(map(len, (*words, *(row[i] for row in cells[1:]))))
+    least = {
+        i: min(widths[i], max(_LEAST if n else _LEAST_OF_FIRST, *map(len, cells[0][i].split())))
+        for n, i in enumerate(columns)
+        if i not in right
+    }
+    kept = _fitted(columns, widths, least, width)
     lines = _row(cells[0], kept, widths, right)
     lines.append(_GAP.join("-" * widths[i] for i in kept))
     for row in cells[1:]:
@@ -89,22 +99,24 @@ def table(
 
 
 def _fitted(
-    columns: Sequence[int], widths: dict[int, int], right: set[int], width: int
+    columns: Sequence[int], widths: dict[int, int], least: Mapping[int, int], width: int
 ) -> list[int]:
-    """The columns that fit; narrows those of words in ``widths`` on the way."""
+    """The columns that fit; narrows those of words in ``widths``, down to ``least`` of each."""
     kept = list(columns)
     natural_widths = dict(widths)
     while True:
         excess = sum(widths[i] for i in kept) + len(_GAP) * (len(kept) - 1) - width
-        words = [i for i in kept if i not in right and widths[i] > _LEAST]
-        if excess <= 0 or len(kept) == 1:
+        words = [i for i in kept if widths[i] > least.get(i, widths[i])]
+        if excess <= 0:
             return kept
         if words:
             widest = max(words, key=lambda i: widths[i])
             widths[widest] -= 1
-            continue
-        kept.pop()
-        widths.update(natural_widths)
+        elif len(kept) > 1:
+            kept.pop()
+            widths.update(natural_widths)
+        else:
+            widths[kept[0]] = width
 
 
 def _row(

@@ -201,14 +201,18 @@ class _Orbax:
             store = {"driver": "file", "path": f"{place}/"}
         try:
             spec = {"driver": driver, "kvstore": store}
-            array = tensorstore.open(spec, open=True, context=_CACHE).result()
+            array = tensorstore.open(spec, open=True).result()
         except (ValueError, OSError, TypeError) as error:
             _damaged(self._call, self._folder, f"array {name!r}: {_reason(error)}")
         dtype = np.dtype(array.dtype.numpy_dtype)
         chunk = array.chunk_layout.read_chunk.shape or ()
-        for what, sizes in (("it claims", array.shape), ("a chunk of it claims", chunk)):
-            claimed = math.prod(sizes) * dtype.itemsize
-            if claimed > _STRONGEST_COMPRESSION * self._held:
+        most = _STRONGEST_COMPRESSION * self._held
+        for what, sizes, limit in (
+            ("it claims", array.shape, most),
+            ("a chunk of it claims", chunk, min(most, _memory())),
+        ):
+            claimed = math.prod(n or 0 for n in sizes) * dtype.itemsize
+            if claimed > limit:
                 _damaged(
                     self._call,
                     self._folder,
@@ -218,21 +222,25 @@ class _Orbax:
         return Windowed(tuple(array.shape), dtype, lambda: self._windows(array, name))
 
     def _windows(self, array: Any, name: str) -> Iterator[np.ndarray]:
-        """Bands of whole rows; a chunk that several bands share is kept until they are read."""
+        """Bands of whole rows, of one chunk or of as many as a window holds."""
         if not array.shape:
             yield np.asarray(array.read().result()).reshape(-1)
             return
         row = math.prod(array.shape[1:]) * np.dtype(array.dtype.numpy_dtype).itemsize
-        step = max(WINDOW_BYTES // max(row, 1), 1)
+        rows = (array.chunk_layout.read_chunk.shape or (1,))[0]
+        # A chunk is read as a whole each time, so that a band holds whole chunks.
+        step = max(WINDOW_BYTES // max(row, 1) // rows, 1) * rows
         for first in range(0, array.shape[0], step):
             try:
-                band = array[first : first + step].read().result()
+                band = array[first : min(first + step, array.shape[0])].read().result()
             except (ValueError, OSError) as error:
                 _damaged(self._call, self._folder, f"array {name!r}: {_reason(error)}")
             yield np.asarray(band).reshape(-1)
 
 
-_CACHE = None
+def _memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _reason(error: BaseException) -> str:

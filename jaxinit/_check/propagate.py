@@ -16,8 +16,9 @@ from .._choose.mean_field import moments_on_grid
 from .._infer.infer import Reading, read
 from .._infer.parameter import Parameter
 from .._program.trees import arrays
+from .findings import Finding, worst_first
 from .measure import Layer, Seen, cosine, layers, measure
-from .report import Column, Curve, Finding, Report, worst_first
+from .report import Column, Curve, Report
 
 Tree = Any
 

@@ -17,7 +17,7 @@ from safetensors.flax import save_file
 import jaxinit
 from jaxinit import audit, autoinit, initializers
 from jaxinit.__main__ import main
-from jaxinit._check.leaf_statistics import look
+from jaxinit._check.array_statistics import describe
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 8, 8, 16))
@@ -218,8 +218,11 @@ def test_zero_kernels_at_the_end_of_branches_are_meant():
     params = healthy()
     params["params"]["branch"]["kernel"] *= 0
     params["params"]["head"]["kernel"] *= 0
-    assert audit(params, NET.apply, X).findings == []
-    assert [f.severity for f in audit(params).findings] == ["warning"] * 2
+    (finding,) = audit(params, NET.apply, X).findings
+    assert (finding.severity, finding.kind) == ("note", "zero")
+    assert (finding.path, finding.also) == ("params/branch/kernel", ("params/head/kernel",))
+    found = {f.path: f.severity for f in audit(params).findings}
+    assert found == {"params/branch/kernel": "warning", "params/head/kernel": "note"}
 
 
 def test_a_running_variance_of_zeros():
@@ -238,7 +241,7 @@ def test_a_running_variance_of_zeros():
 def test_what_is_measured():
     w = np.random.default_rng(1).standard_normal((300, 200)).astype(np.float32) + 5
     w[0, :10] = 0
-    leaf = look("w", w)
+    leaf = describe("w", w)
     wide = w.astype(np.float64)
     assert leaf.mean == pytest.approx(wide.mean())
     assert leaf.std == pytest.approx(wide.std())
@@ -247,9 +250,9 @@ def test_what_is_measured():
     assert leaf.norm == pytest.approx(np.linalg.norm(wide))
     assert leaf.spectral == pytest.approx(np.linalg.norm(wide, 2), rel=0.02)
     assert leaf.distinct == len(np.unique(w))
-    assert look("counter", np.arange(3)) is None
-    assert look("empty", np.empty((0, 3))) is None
-    assert look("tiny", w.astype(ml_dtypes.float8_e5m2)).dtype == "float8_e5m2"
+    assert describe("counter", np.arange(3)) is None
+    assert describe("empty", np.empty((0, 3))) is None
+    assert describe("tiny", w.astype(ml_dtypes.float8_e5m2)).dtype == "float8_e5m2"
 
 
 def saved(tmp_path, format, tree):
@@ -286,7 +289,7 @@ def test_checkpoints_are_read_leaf_by_leaf(tmp_path, format):
 
 def test_command_line(tmp_path, capsys):
     path = saved(tmp_path, "safetensors", {"w": jnp.full((4, 4), jnp.nan)})
-    assert main(["audit", str(path), "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["audit", str(path), "--html", str(tmp_path / "page.html")]) == 1
     printed = capsys.readouterr().out
     assert "16 of 16 values are NaN or infinite" in printed.replace("\n", " ")
     page = (tmp_path / "page.html").read_text()
