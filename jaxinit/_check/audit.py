@@ -19,7 +19,7 @@ from .checkpoint import stored_arrays
 from .conventions import Known
 from .findings import Finding, grouped, worst_first
 from .report import Column, Curve, Report
-from .signal import Observed, has_values, observe
+from .signal import Run, has_values
 from .spread_rules import of_spread
 from .subject import Model, Subject
 
@@ -96,7 +96,7 @@ def audit(
       ['reused_key']
     """
     known: Mapping[str, Known] = {}
-    seen: Mapping[str, Observed] = {}
+    run: Run | None = None
     if isinstance(params, str | os.PathLike):
         if apply_fn is not None:
             raise ValueError(
@@ -107,10 +107,11 @@ def audit(
     else:
         title, items = "audit", iter(_checked(params))
         if apply_fn is not None:
-            known, seen = _computed(apply_fn, params, inputs, kwargs)
+            known, run = _computed(apply_fn, params, inputs, kwargs)
     found = [x for path, array in items if (x := describe(path, array)) is not None]
     found.sort(key=lambda x: _text.natural(x.path))
-    model = Model([Subject(x, known.get(x.path), seen.get(x.path)) for x in found])
+    seen = run.seen if run else {}
+    model = Model([Subject(x, known.get(x.path), seen.get(x.path)) for x in found], run)
     return Report(
         f"{title}: {len(found)} arrays",
         worst_first(grouped(list(_findings(model)))),
@@ -141,13 +142,13 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
 
 def _computed(
     apply_fn: Callable[..., Any], params: Tree, inputs: Iterable[Any], kwargs: Mapping[str, Any]
-) -> tuple[dict[str, Known], dict[str, Observed]]:
-    """What the computation says of each parameter, and what is seen as it runs."""
+) -> tuple[dict[str, Known], Run | None]:
+    """What the computation says of each parameter; and the model, where it can be run."""
     reading = read("audit", apply_fn, params, tuple(inputs), kwargs)
     inferred = reading.inferred
     advice = [advise(inferred, rule) for rule in RULES]
     known = {path: Known(inferred[path], tuple(a[path] for a in advice)) for path in inferred}
-    return known, observe(reading) if has_values(reading) else {}
+    return known, Run(reading) if has_values(reading) else None
 
 
 def _findings(model: Model) -> Iterator[Finding]:

@@ -125,7 +125,7 @@ def _of_mistake(name: str, fan_in: float, fan_out: float, advised: float) -> Ite
 def _constants(found: Statistics, layers: int) -> Iterator[Match]:
     """Standard deviations given as numbers, also divided for the depth of a residual stream."""
     stacked = found.shape[0] if len(found.shape) > 2 else 1
-    depths = {n for count in (layers, stacked) for n in (count, 2 * count) if n > 1}
+    depths = {n for count in (layers, stacked) if count > 1 for n in (count, 2 * count)}
     for std in _CONSTANTS:
         yield Match(f"normal({std})", f"normal({std})", std, CONSTANT)
         for n in sorted(depths):

@@ -55,7 +55,7 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 def family(path: str) -> str:
     """The path without its numbers, which the same parameter has in every layer."""
-    return re.sub(r"\d+", "#", path)
+    return re.sub(r"_?\d+", "", path)
 
 
 def grouped(findings: Sequence[Finding]) -> list[Finding]:

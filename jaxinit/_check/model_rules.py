@@ -21,38 +21,44 @@ _KILLED = 4.0  # standard deviations of a unit's input below 0, from which on it
 
 def of_zeros(model: Model) -> Iterator[Finding]:
     """Kernels and norm scales that are all zero: deliberate, or closing the way to what follows."""
-    zero = [s for s in model.subjects if _is_zero(s)]
-    starved = [s for s in model.subjects if s.seen and s.seen.taken == 0 and not _is_zero(s)]
-    explained = {path for s in starved for path in _feeders(s)}
-    for s in zero:
-        blocks = s.path in explained or (s.role == "scale" and bool(starved))
-        if s.role == "scale":
-            yield from _zero_scale(s, model, blocks, starved)
-        elif s.is_kernel and s.role != "lora_a":
-            yield from _zero_kernel(s, model, blocks)
+    for s in model.subjects:
+        if not _is_zero(s) or not (s.role == "scale" or (s.is_kernel and s.role != "lora_a")):
+            continue
+        blocked = model.run.fed_without(s.path) if model.run and s.known else []
+        if blocked and not s.ends_branch:
+            yield Finding(
+                "error",
+                "zero",
+                s.path,
+                "all zero: what follows takes the same numbers whatever the input is",
+                "start it from jaxinit.ones"
+                if s.role == "scale"
+                else "draw it by what jaxinit.recommend names for the activation that follows",
+                f"with other numbers in its place, {blocked[0]} takes a signal",
+            )
+        elif s.role == "scale":
+            yield _zero_scale(s, model)
+        else:
+            yield _zero_kernel(s, model)
 
 
 def _is_zero(s: Subject) -> bool:
     return not s.found.bad and s.found.is_constant and s.found.high == 0
 
 
-def _feeders(s: Subject) -> tuple[str, ...]:
-    return s.known.parameter.fed_by.kernels if s.known else ()
-
-
-def _zero_kernel(s: Subject, model: Model, blocks: bool) -> Iterator[Finding]:
+def _zero_kernel(s: Subject, model: Model) -> Finding:
+    """A kernel that closes nothing that was seen."""
     siblings = model.siblings(s)
-    if s.known is not None and not s.ends_branch and (blocks or s.seen is None):
-        yield Finding(
+    if s.known is not None and model.run is None and not s.ends_branch:
+        return Finding(
             "error",
             "zero",
             s.path,
             "all zero: nothing passes it, and no gradient comes back through it",
             "draw it by what jaxinit.recommend names for the activation that follows",
-            "the kernel after it takes only zeros" if blocks else "",
         )
-    elif siblings and not s.ends_branch:
-        yield Finding(
+    if siblings and not s.ends_branch:
+        return Finding(
             "warning",
             "zero",
             s.path,
@@ -60,49 +66,59 @@ def _zero_kernel(s: Subject, model: Model, blocks: bool) -> Iterator[Finding]:
             "draw it as they were drawn",
             f"theirs have std {siblings[0].found.std:.3g}",
         )
-    elif s.known is not None or _DELIBERATE.search(s.path) or len(model.families[s.family]) > 1:
-        yield Finding(
+    beside = model.beside(s)
+    if len(beside) > 1 and not (s.ends_branch or _DELIBERATE.search(s.path)):
+        return Finding(
+            "warning",
+            "zero",
+            s.path,
+            "all zero, and the kernels beside it in its layer are not",
+            "draw it as they were drawn",
+            f"{beside[0].path} has std {beside[0].found.std:.3g}",
+        )
+    if s.known is not None or _DELIBERATE.search(s.path) or len(model.families[s.family]) > 1:
+        return Finding(
             "note",
             "zero",
             s.path,
             "all zero, as the end of a residual branch, a gate or the last layer may start",
             "nothing, if that is what it is; else draw it by jaxinit.lecun_normal",
         )
-    else:
-        yield Finding(
-            "warning",
-            "zero",
-            s.path,
-            "all zero, and its name does not say that it ends a residual branch or the model",
-            "give audit the forward pass too, which tells; or draw it by jaxinit.lecun_normal",
-        )
+    return Finding(
+        "warning",
+        "zero",
+        s.path,
+        "all zero, and its name does not say that it ends a residual branch or the model",
+        "give audit the forward pass too, which tells; or draw it by jaxinit.lecun_normal",
+    )
 
 
-def _zero_scale(
-    s: Subject, model: Model, blocks: bool, starved: Sequence[Subject]
-) -> Iterator[Finding]:
-    family = [other for other in model.families[s.family] if other is not s]
+def _zero_scale(s: Subject, model: Model) -> Finding:
+    """The scale of a norm; deliberate where the same scale of other layers is zero too."""
     others = [other for other in model.subjects if other.role == "scale" and other is not s]
-    drawn = [other for other in family or others if not _is_zero(other)]
-    alone = bool(drawn) and len(drawn) >= len(family or others) / 2
-    ran = any(other.seen for other in model.subjects)
-    if alone and (blocks or not ran or bool(family)):
-        yield Finding(
-            "error" if blocks else "warning",
+    alike = [other for other in others if _tail(other) == _tail(s)] or others
+    odd = [other for other in alike if not _is_zero(other)]
+    if model.run is None and 2 * len(odd) > len(alike):
+        return Finding(
+            "warning",
             "zero",
             s.path,
             "a scale of zero lets no signal through, and other scales of the model are not zero",
             "start it from jaxinit.ones",
-            f"{starved[0].path} takes only zeros" if blocks else f"{drawn[0].path} is not zero",
+            f"{odd[0].path} is not zero",
         )
-    else:
-        yield Finding(
-            "note",
-            "zero",
-            s.path,
-            "a scale of zero, as the end of a residual branch or 1 + scale may start",
-            "nothing, if that is what it is; else start it from jaxinit.ones",
-        )
+    return Finding(
+        "note",
+        "zero",
+        s.path,
+        "a scale of zero, as the end of a residual branch or 1 + scale may start",
+        "nothing, if that is what it is; else start it from jaxinit.ones",
+    )
+
+
+def _tail(s: Subject) -> str:
+    """The end of its path, which the same parameter has in every block of a model."""
+    return "/".join(s.path.split("/")[-2:])
 
 
 def of_biases(model: Model) -> Iterator[Finding]:

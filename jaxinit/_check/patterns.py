@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 _FEWEST = 8  # entries in a row that are in order by chance once in 8! draws
-_CLOSE = 2e-3  # float16 and bfloat16 tables round by as much
+_CLOSE = 0.02  # by how much of it sums of two squares may differ, as after rounding to bfloat16
 
 
 def recognise(matrix: np.ndarray) -> str | None:
@@ -43,7 +43,7 @@ def _is_waves(values: np.ndarray) -> bool:
         if columns % (2 * apart):
             continue
         sums = squares.reshape(rows, -1, 2, apart).sum(2)
-        if np.ptp(sums) < 4 * _CLOSE * sums.max():
+        if np.ptp(sums) < _CLOSE * sums.max():
             return True
     return False
 

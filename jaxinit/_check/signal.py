@@ -28,12 +28,14 @@ class Observed(NamedTuple):
 
     Attributes:
       taken: the second moment of its input.
+      varies: whether its input differs from one example to the next.
       mean, std: of its output with the bias, over all units.
       dead: the share of its units whose activated output is the same at every place; NaN where
         there are too few places to tell.
     """
 
     taken: float
+    varies: bool
     mean: float
     std: float
     dead: float
@@ -44,41 +46,69 @@ def has_values(reading: Reading) -> bool:
     return all(isinstance(x, jax.Array | np.ndarray | np.generic) for x in reading.arguments)
 
 
-def observe(reading: Reading) -> dict[str, Observed]:
-    """What is seen of each kernel in one forward pass, by path; of a loop, over all its turns."""
-    found = layers(reading)
-    looks: dict[Value, dict[str, Callable[[Any], Any]]] = {}
-    for layer in found:
-        looks.setdefault(layer.taken, {})["taken"] = _second_moment
-        looks.setdefault(layer.made, {})["made"] = _mean_and_second_moment
-        looks.setdefault(layer.activated, {})["dead"] = partial(_dead, layer.live)
+class Run:
+    """A model that can be run again with other parameters, and what is seen of its kernels."""
 
-    def tap(mine: Mapping[str, Callable[[Any], Any]], x: Any, _: Any) -> tuple[Any, Any]:
-        return x, {name: look(x) for name, look in mine.items()}
+    def __init__(self, reading: Reading) -> None:
+        self._layers = sorted(layers(reading), key=lambda layer: layer.place)
+        self._arguments = tuple(reading.arguments)
+        paths = list(reading.inferred)
+        self._place = dict(zip(paths, reading.mine, strict=True))
+        looks: dict[Value, dict[str, Callable[[Any], Any]]] = {}
+        for layer in self._layers:
+            looks.setdefault(layer.taken, {})["taken"] = _second_moment_and_range
+            looks.setdefault(layer.made, {})["made"] = _mean_and_second_moment
+            looks.setdefault(layer.activated, {})["dead"] = partial(_dead, layer.live)
 
-    taps = {value: partial(tap, mine) for value, mine in looks.items()}
+        def tap(mine: Mapping[str, Callable[[Any], Any]], x: Any, _: Any) -> tuple[Any, Any]:
+            return x, {name: look(x) for name, look in mine.items()}
 
-    def forward(arguments: Any) -> list[Any]:
-        env = dict(zip(reading.program.inputs, arguments, strict=True))
-        _, seen = run(reading.program.outputs, env, taps, {})
-        return [seen.get(value) for value in taps]
+        self._taps = {value: partial(tap, mine) for value, mine in looks.items()}
 
-    seen = dict(zip(taps, jax.jit(forward)(reading.arguments), strict=True))
-    return {
-        layer.parameter.path: observed
-        for layer in found
-        if (observed := _observed(layer, seen)) is not None
-    }
+        def forward(arguments: Any) -> list[Any]:
+            env = dict(zip(reading.program.inputs, arguments, strict=True))
+            _, seen = run(reading.program.outputs, env, self._taps, {})
+            return [seen.get(value) for value in self._taps]
+
+        self._forward = jax.jit(forward)
+        self.seen = self._observe(self._arguments)
+
+    def _observe(self, arguments: tuple[Any, ...]) -> dict[str, Observed]:
+        seen = dict(zip(self._taps, self._forward(arguments), strict=True))
+        return {
+            layer.parameter.path: observed
+            for layer in self._layers
+            if (observed := _observed(layer, seen)) is not None
+        }
+
+    def fed_without(self, path: str) -> list[str]:
+        """The kernels that take no signal because this parameter is all zero, first ones first.
+
+        They take only zeros, or the same numbers in every example, and would not. The model is run again with other numbers in its place: ones, or random ones for a matrix.
+        """
+        place = self._place[path]
+        zero = np.asarray(self._arguments[place])
+        random = np.random.default_rng(0).standard_normal(zero.shape)
+        other = np.asarray(random if zero.ndim > 1 else np.ones(zero.shape), zero.dtype)
+        changed = (*self._arguments[:place], other, *self._arguments[place + 1 :])
+        after = self._observe(changed)
+        return [
+            path
+            for path, before in self.seen.items()
+            if (before.taken == 0 < after[path].taken) or (not before.varies and after[path].varies)
+        ]
 
 
 def _observed(layer: Layer, seen: Mapping[Value, Any]) -> Observed | None:
     parts = [seen[value] for value in (layer.taken, layer.made, layer.activated)]
     if any(part is None for part in parts):
         return None  # within a branch or a while loop
-    taken = float(np.max(np.asarray(parts[0]["taken"])))
+    taken, widest = np.asarray(parts[0]["taken"], np.float64).reshape(-1, 2).max(0)
     mean, square = np.asarray(parts[1]["made"], np.float64).reshape(-1, 2).mean(0)
     dead = float(np.max(np.asarray(parts[2]["dead"])))
-    return Observed(taken, float(mean), math.sqrt(max(square - mean**2, 0.0)), dead)
+    return Observed(
+        float(taken), widest > 0, float(mean), math.sqrt(max(square - mean**2, 0.0)), dead
+    )
 
 
 def _real(x: Any) -> Any:
@@ -87,6 +117,13 @@ def _real(x: Any) -> Any:
 
 def _second_moment(x: Any) -> Any:
     return jnp.mean(jnp.square(_real(x)))
+
+
+def _second_moment_and_range(x: Any) -> Any:
+    """The second moment, and how far an element differs between examples, the first axis."""
+    real = _real(x)
+    widest = jnp.max(jnp.max(real, 0) - jnp.min(real, 0)) if real.ndim else jnp.float32(0)
+    return jnp.stack([_second_moment(x), widest])
 
 
 def _mean_and_second_moment(x: Any) -> Any:

@@ -15,7 +15,7 @@ from .conventions import CONSTANT, ITS_OWN, Match, candidates, matching, mistake
 from .findings import Finding
 from .subject import Model, Subject, agree, median_std
 
-_APART = 0.2  # the relative distance from which on a kernel is unlike its siblings
+_APART = 0.08  # the relative distance from which on a kernel is unlike its siblings
 _RANGE = 1.9  # how far beyond the usual initializers a standard deviation may be
 _FEWEST = 32  # elements from which on a standard deviation is judged
 _NEARLY_ZERO = 1e-3  # of what is expected: below it, a kernel was meant to start as nothing
@@ -38,7 +38,10 @@ def of_spread(s: Subject, model: Model) -> Iterator[Finding]:
 def _unlike_siblings(s: Subject, model: Model) -> Finding | None:
     """A kernel that is far from its siblings, which agree with one another."""
     x, siblings = s.found, model.siblings(s)
-    if not siblings:
+    told = f"the same kernel of {len(siblings)} other layer{'s' * (len(siblings) > 1)}"
+    if not siblings and len(siblings := model.beside(s)) > 1:
+        told = f"the {len(siblings)} kernels beside it in its layer"
+    if not siblings or (len(siblings) == 1 and not model.siblings(s)):
         return None
     usual = median_std(siblings)
     strangers = sum(not agree(other.found, usual) for other in siblings)
@@ -47,8 +50,6 @@ def _unlike_siblings(s: Subject, model: Model) -> Finding | None:
         return None
     if len(siblings) == 1 and (model.trusted(s) or not model.trusted(siblings[0])):
         return None  # of two, the one that no initializer explains is the odd one
-    count = len(siblings)
-    told = f"the same kernel of {count} other layer{'s' * (count > 1)}"
     explained = _name(model.trusted(siblings[0]))
     return Finding(
         "warning",
@@ -127,7 +128,7 @@ def _wrong_fan(s: Subject, model: Model) -> Finding | None:
     x = s.found
     if s.known is not None:
         wrong = matching(x, mistaken(x, s.known)) if x.size >= 1024 else []
-        if not wrong or (wrong[0].reading == "fan_out for" and _is_custom(s, model, wrong[0])):
+        if not wrong or (wrong[0].reading == "fan_out for" and _is_usual(model, wrong[0])):
             return None
         p = s.known.parameter
         return Finding(
@@ -155,14 +156,14 @@ def _wrong_fan(s: Subject, model: Model) -> Finding | None:
     )
 
 
-def _is_custom(s: Subject, model: Model, wrong: Match) -> bool:
-    """Whether fan_out was meant: most kernels of the model are scaled by it."""
-    del s
+def _is_usual(model: Model, wrong: Match) -> bool:
+    """Whether fan_out was meant: most kernels that tell are scaled by it."""
     like = told = 0
     for other in model.kernels:
         found = matching(other.found, mistaken(other.found, other.known))
-        told += not any(m.reading in (ITS_OWN, CONSTANT) for m in model.matches(other))
-        like += any(m.reading == wrong.reading and m.scheme == wrong.scheme for m in found)
+        if not any(m.reading in (ITS_OWN, CONSTANT) for m in model.matches(other)):
+            told += 1
+            like += any(m.reading == wrong.reading and m.scheme == wrong.scheme for m in found)
     return like >= 3 and 2 * like > told
 
 
@@ -178,7 +179,8 @@ def _out_of_range(s: Subject, model: Model) -> Iterator[Finding]:
     shared = any(agree(other.found, x.std) for other in siblings)
     too_large = x.std > _RANGE * high
     if usual is not None and not shared and x.std > 0.5 * low:
-        theirs = [m.std for m in _candidates(s, model) if m.scheme == usual[0]]
+        mine = (m for m in _candidates(s, model) if model.trusts(s, m))
+        theirs = [m.std for m in mine if m.scheme == usual[0]]
         nearest = min(theirs, key=lambda std: abs(x.std / std - 1), default=x.std)
         too_large = abs(x.std / nearest - 1) > 0.5
         scheme, count, total = usual

@@ -12,7 +12,7 @@ from functools import cached_property
 from .array_statistics import Statistics
 from .conventions import CONSTANT, ITS_OWN, Known, Match, candidates, matching
 from .findings import family
-from .signal import Observed
+from .signal import Observed, Run
 
 _KERNELS = ("kernel", "recurrent", "lora_a", "embedding")
 _NO_KERNEL = re.compile(
@@ -21,8 +21,14 @@ _NO_KERNEL = re.compile(
     re.I,
 )
 _TABLE = re.compile(r"embed|wte|wpe|token|position|(^|[/_.])pos|codebook", re.I)
-_NORM_SCALE = re.compile(r"(^|/)(scale|gamma|g)$|norm[^/]*/weight$|ln[^/]*/weight$", re.I)
+_NORM_SCALE = re.compile(r"(^|/)(scale|gamma|g)$|(norm|ln|bn)[^/]*(/\d+)?/weight$", re.I)
 _BIAS = re.compile(r"bias[^/]*$|(^|/)b[0-9]*$", re.I)
+# How the axes of a matrix are ordered, by the name that a library gives it; it counts as some votes.
+_NAMED_READINGS = (
+    (re.compile(r"(^|/)(kernel|w)$"), "inputs before outputs"),  # Flax, Keras, Haiku
+    (re.compile(r"(^|/)weight$"), "outputs before inputs"),  # Equinox, PyTorch
+)
+_VOTES_OF_A_NAME = 3
 AGREEMENT = 0.05  # the relative spread of standard deviations that are meant to be the same
 
 
@@ -82,9 +88,16 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """All arrays of a model, and what they have in common."""
+    """All arrays of a model, and what they have in common.
+
+    Attributes:
+      subjects: the arrays.
+      run: the model itself, where it could be run.
+      families: the arrays of each family, the same parameter in all layers.
+    """
 
     subjects: Sequence[Subject]
+    run: Run | None = None
     families: Mapping[tuple[str, tuple[int, ...]], list[Subject]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +123,17 @@ class Model:
             if s is not subject and s.found.is_drawn and not s.found.bad and s.found.std > 0
         ]
 
+    def beside(self, subject: Subject) -> list[Subject]:
+        """The drawn kernels of its shape in its layer, as the gates of a recurrent cell."""
+        layer = subject.path.split("/")[:-2]
+        return [
+            s
+            for s in self.kernels
+            if s is not subject
+            and s.found.shape == subject.found.shape
+            and s.path.split("/")[:-2] == layer
+        ]
+
     @cached_property
     def _matches(self) -> dict[str, list[Match]]:
         return {s.path: self._matching(s) for s in self.subjects if s.is_kernel}
@@ -132,17 +156,21 @@ class Model:
                 votes.setdefault(len(s.found.shape), Counter()).update(readings)
         return votes
 
-    def trusted(self, subject: Subject) -> list[Match]:
-        """The matches that read the axes as the model's other kernels of that rank are read."""
-        votes = self._votes.get(len(subject.found.shape), Counter())
+    def trusts(self, subject: Subject, match: Match) -> bool:
+        """Whether it reads the axes as the model's other kernels of that rank are read."""
+        if match.reading in (ITS_OWN, CONSTANT):
+            return True
+        votes = Counter(self._votes.get(len(subject.found.shape), Counter()))
+        if len(subject.found.shape) == 2:
+            votes.update(
+                {r: _VOTES_OF_A_NAME for name, r in _NAMED_READINGS if name.search(subject.path)}
+            )
         most = max(votes.values(), default=0)
-        if most < 4:
-            return self.matches(subject)
-        return [
-            m
-            for m in self.matches(subject)
-            if m.reading in (ITS_OWN, CONSTANT) or 4 * votes[m.reading] >= most
-        ]
+        return most < 4 or 4 * votes[match.reading] >= most
+
+    def trusted(self, subject: Subject) -> list[Match]:
+        """The matches that read its axes as the rest of the model is read."""
+        return [m for m in self.matches(subject) if self.trusts(subject, m)]
 
     @cached_property
     def usual_scheme(self) -> tuple[str, int, int] | None:
