@@ -204,7 +204,7 @@ def _haiku_transformer(tokens: Any, train: bool) -> Any:
 def _haiku_resnet(x: Any, train: bool) -> Any:
     return hk.nets.ResNet(
         (1, 1, 1, 1), 10, bottleneck=False, channels_per_group=(32, 32, 64, 64),
-        use_projection=(False, True, True, True), resnet_v2=True,
+        use_projection=(True, True, True, True), resnet_v2=True,
     )(x, is_training=train)  # fmt: skip
 
 

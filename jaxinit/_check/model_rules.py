@@ -13,9 +13,9 @@ from .resemblance import alike, standardized
 from .subject import Model, Subject
 
 _DELIBERATE = re.compile(
-    r"head|out|last|final|proj|gate|gating|zero|cls|classif|logit|ada|modul|lora|cond|delta", re.I
+    r"(^|[/_.\d])(head|out|last|final|proj|gat|zero|cls|classif|logit|ada|modul|lora|delta)", re.I
 )
-_GATES = re.compile(r"lstm|gru|rnn|cell|gate|dt|time|chrono|forget|(^|/)a_|lambda", re.I)
+_GATES = re.compile(r"lstm|gru|rnn|cell|gate|(^|[/_])dt|time|chrono|forget|(^|/)a_|lambda", re.I)
 _KILLED = 4.0  # standard deviations of a unit's input below 0, from which on it stays there
 
 
@@ -98,14 +98,14 @@ def _zero_scale(s: Subject, model: Model) -> Finding:
     others = [other for other in model.subjects if other.role == "scale" and other is not s]
     alike = [other for other in others if _tail(other) == _tail(s)] or others
     odd = [other for other in alike if not _is_zero(other)]
-    if model.run is None and 2 * len(odd) > len(alike):
+    if model.run is None and (2 * len(odd) > len(alike) or not others):
         return Finding(
             "warning",
             "zero",
             s.path,
-            "a scale of zero lets no signal through, and other scales of the model are not zero",
+            "a scale of zero lets no signal through, and no other scale of its kind is zero",
             "start it from jaxinit.ones",
-            f"{odd[0].path} is not zero",
+            f"{odd[0].path} is not zero" if odd else "it is the only scale of the model",
         )
     return Finding(
         "note",

@@ -143,7 +143,7 @@ def _wrong_fan(s: Subject, model: Model) -> Finding | None:
             f"{x.sampling_error:.1%}",
         )
     others = model.matches(s)
-    if not others or x.size < 1024:
+    if not others or x.size < 512:
         return None
     return Finding(
         "warning",
@@ -174,17 +174,19 @@ def _out_of_range(s: Subject, model: Model) -> Iterator[Finding]:
     if not own:
         return
     low, high = min(own), max(own)
-    usual = model.usual_scheme
+    usual = model.usual
     evidence = f"std {x.std:.4g}; usual initializers give {low:.3g} to {high:.3g}"
     shared = any(agree(other.found, x.std) for other in siblings)
     too_large = x.std > _RANGE * high
     if usual is not None and not shared and x.std > 0.5 * low:
-        mine = (m for m in _candidates(s, model) if model.trusts(s, m))
-        theirs = [m.std for m in mine if m.scheme == usual[0]]
+        theirs = [
+            m.std
+            for m in _candidates(s, model)
+            if m.scheme == usual.scheme and m.reading in usual.readings
+        ]
         nearest = min(theirs, key=lambda std: abs(x.std / std - 1), default=x.std)
-        too_large = abs(x.std / nearest - 1) > 0.5
-        scheme, count, total = usual
-        drawn = f"{count} of {total} kernels are drawn by {scheme}"
+        too_large = too_large or abs(x.std / nearest - 1) > 0.5
+        drawn = f"{usual.count} of {len(model.kernels)} kernels are drawn by {usual.scheme}"
         evidence = f"std {x.std:.4g}; {drawn}, which gives {nearest:.3g}"
     if shared or x.std < 0.5 * low:
         small = x.std < low

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from .array_statistics import Statistics
 from .conventions import CONSTANT, ITS_OWN, Known, Match, candidates, matching
@@ -23,7 +24,7 @@ _NO_KERNEL = re.compile(
 _TABLE = re.compile(r"embed|wte|wpe|token|position|(^|[/_.])pos|codebook", re.I)
 _NORM_SCALE = re.compile(r"(^|/)(scale|gamma|g)$|(norm|ln|bn)[^/]*(/\d+)?/weight$", re.I)
 _BIAS = re.compile(r"bias[^/]*$|(^|/)b[0-9]*$", re.I)
-# How the axes of a matrix are ordered, by the name that a library gives it; it counts as some votes.
+# How the axes of a matrix are ordered, by its name in a library, which counts as some votes.
 _NAMED_READINGS = (
     (re.compile(r"(^|/)(kernel|w)$"), "inputs before outputs"),  # Flax, Keras, Haiku
     (re.compile(r"(^|/)weight$"), "outputs before inputs"),  # Equinox, PyTorch
@@ -84,6 +85,14 @@ class Subject:
     def family(self) -> tuple[str, tuple[int, ...]]:
         """What it has in common with the same parameter of the model's other layers."""
         return family(self.path), self.found.shape
+
+
+class Usual(NamedTuple):
+    """An initializer, how the axes are read with it, and how many kernels come from it."""
+
+    scheme: str
+    readings: frozenset[str]
+    count: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +161,8 @@ class Model:
         votes: dict[int, Counter[str]] = {}
         for s in self.kernels:
             readings = {m.reading for m in self.matches(s)}
-            if not readings & {ITS_OWN, CONSTANT}:
+            tells = len(readings) == 1 or len(s.found.shape) > 2
+            if tells and not readings & {ITS_OWN, CONSTANT}:
                 votes.setdefault(len(s.found.shape), Counter()).update(readings)
         return votes
 
@@ -166,21 +176,27 @@ class Model:
                 {r: _VOTES_OF_A_NAME for name, r in _NAMED_READINGS if name.search(subject.path)}
             )
         most = max(votes.values(), default=0)
-        return most < 4 or 4 * votes[match.reading] >= most
+        return most < 4 or 4 * votes[match.reading] > most
 
     def trusted(self, subject: Subject) -> list[Match]:
         """The matches that read its axes as the rest of the model is read."""
         return [m for m in self.matches(subject) if self.trusts(subject, m)]
 
     @cached_property
-    def usual_scheme(self) -> tuple[str, int, int] | None:
-        """The initializer that three in four kernels come from: its name, how many, of how many."""
+    def usual(self) -> Usual | None:
+        """The initializer that three in four kernels come from."""
         schemes = Counter(scheme for s in self.kernels for scheme in _schemes(self.trusted(s)))
         if not schemes:
             return None
         scheme, count = schemes.most_common(1)[0]
-        enough = count >= 3 and 4 * count >= 3 * len(self.kernels)
-        return (scheme, count, len(self.kernels)) if enough else None
+        if count < 3 or 4 * count < 3 * len(self.kernels):
+            return None
+        told = Counter(
+            m.reading for s in self.kernels for m in self.trusted(s) if m.scheme == scheme
+        )
+        most = max(told.values())
+        readings = frozenset(reading for reading, n in told.items() if 2 * n > most)
+        return Usual(scheme, readings, count)
 
     @cached_property
     def usual_number(self) -> float | None:

@@ -100,9 +100,8 @@ def test_a_kernel_of_many_elements_tells_a_small_difference(factor):
     params = layers()
     params["layer_2"]["kernel"] *= factor
     assert kinds(params) == [("warning", "wrong_std", "layer_2/kernel")]
-    params = layers(
-        width=8, std=8**-0.5
-    )  # 64 elements: the standard deviation is off by 9 % by chance
+    # The standard deviation of 64 elements is off by 9 % by chance.
+    params = layers(width=8, std=8**-0.5)
     params["layer_2"]["kernel"] *= factor
     assert kinds(params) == []
 
