@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from . import linen, nnx, recipes
     from ._check.audit import audit
     from ._check.calibrate import calibrate
+    from ._check.findings import Finding
     from ._check.propagate import propagate
-    from ._check.report import Finding, Report
+    from ._check.report import Report
     from ._choose.activations import gain
     from ._choose.mean_field import MeanField, mean_field
     from ._choose.recommend import Recommendation, for_activation, recommend
@@ -118,7 +119,7 @@ __all__ = [
 _ROOMS = {
     "Advice": "_infer.autoinit",
     "Choice": "_infer.autoinit",
-    "Finding": "_check.report",
+    "Finding": "_check.findings",
     "Inferred": "_infer.infer",
     "MeanField": "_choose.mean_field",
     "Parameter": "_infer.parameter",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from rich.console import Console
@@ -33,20 +34,30 @@ def _init(arguments: argparse.Namespace) -> None:
     _command.init(**options)
 
 
-def _audit(arguments: argparse.Namespace) -> int | None:
+def _audit(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         damaged = verify(arguments.checkpoint)
         for message in damaged or ["every array and file matches its checksum"]:
             Console().print(Text(f"{arguments.checkpoint}: {message}"), soft_wrap=True)
         return 1 if damaged else 0
     report = audit(arguments.checkpoint)
-    Console().print(report)
+    if arguments.json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        Console().print(report)
+        print(f"\n{report.table()}" if arguments.full else "--full shows every parameter.")
     if arguments.html:
         report.to_html(arguments.html)
+    found = report.counts()
+    return int("error" in found or (arguments.strict and "warning" in found))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; an error is one line on stderr and exit code 2, damage exit code 1."""
+    """Runs one command and returns its exit code.
+
+    That is 0, or 1 where an audit found errors or damage, or 2 where the command could not be run;
+    why is then one line on stderr.
+    """
     parser = argparse.ArgumentParser(prog="python -m jaxinit", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     choose = commands.add_parser("recommend", help="the initializer for an activation")
@@ -63,8 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
     make.add_argument("--mesh", help="show the bytes on each device of a mesh, as data=8,model=4")
     make.add_argument("--dry-run", action="store_true", help="show the plan, save nothing")
     make.set_defaults(run=_init)
-    check = commands.add_parser("audit", help="what is wrong with the weights of a checkpoint")
+    check = commands.add_parser("audit", help="say what is wrong with the weights of a checkpoint")
     check.add_argument("checkpoint", help="orbax, or safetensors: a file, or a folder")
+    check.add_argument("--full", action="store_true", help="show every parameter too")
+    check.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.add_argument("--html", metavar="FILE", help="write the report as a page too")
     check.add_argument(
         "--verify", action="store_true", help="compare it with the checksums that a save wrote"

@@ -1,15 +1,20 @@
-"""What a person sees: sizes in words, plain tables, a progress bar."""
+"""Text for people: sizes in words, tables that fit the terminal, a progress bar."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
+import html
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-_PROSE = 48  # characters of a column of sentences
+NARROW = 80  # characters of a line where there is no terminal that says how many it has
+_LEAST = 8  # characters that a column of words keeps, however narrow the terminal is
+_LEAST_OF_FIRST = 28  # and the first column, which says what the row is about
+_GAP = "  "
 
-Advance = Callable[[int, str], None]  # by how many bytes, and what comes next
+Advance = Callable[[int, str], None]  # called with the bytes that are done, and what comes next
 
 
 def size(count: int) -> str:
@@ -23,59 +28,160 @@ def size(count: int) -> str:
 
 
 def shape(sizes: Sequence[int]) -> str:
-    """A shape: 3 x 4, or scalar."""
+    """A shape as a person reads it: "3 x 4", or "scalar"."""
     return " x ".join(map(str, sizes)) or "scalar"
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; its first row is the heading."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def visible(text: str) -> str:
+    """The text with control characters written as escapes, so that it cannot steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
 
-    def line(row: Sequence[str]) -> str:
-        return "  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip()
 
-    heading, *body = map(line, rows)
-    return [heading, "  ".join("-" * width for width in widths), *body]
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key by which Dense_2 comes before Dense_10."""
+    parts = re.findall(r"\d+|\D+", text)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
 
 
-def grid(
+def terminal_width() -> int:
+    """Characters in a line of the terminal; 80 where the output is no terminal."""
+    return shutil.get_terminal_size((NARROW, 24)).columns
+
+
+def table(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
+    *,
     right: Sequence[int] = (),
-    prose: Sequence[int] = (),
+    below: Sequence[int] = (),
+    width: int | None = None,
 ) -> str:
-    """A table as plain text; columns of numbers to the right, those of sentences wrapped."""
-    from rich.console import Console
+    """A table as plain text that is no wider than the terminal, without its empty columns.
 
-    stream = io.StringIO()
-    table = rich_table(headings, rows, right, prose)
-    Console(file=stream, width=10_000, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines() if line.strip())
+    Where it would be too wide, the widest columns of words are wrapped; if that is not enough, the
+    last columns are left out, and a line at the end names them.
+
+    Args:
+      headings, rows: the text of the heading and of each row.
+      right: the columns of numbers, which are aligned to the right; only their headings wrap.
+      below: the columns of sentences, which are printed under their row, indented.
+      width: characters in a line; by default those of the terminal.
+    """
+    width = width or terminal_width()
+    cells = [[visible(cell) for cell in row] for row in (headings, *rows)]
+    shown = [i for i in range(len(headings)) if not rows or any(row[i] for row in rows)]
+    columns = [i for i in shown if i not in below]
+    widths = {i: max(len(row[i]) for row in cells) for i in columns}
+    if sum(widths.values()) + len(_GAP) * (len(columns) - 1) > width:
+        for i in set(right) & set(columns):
+            words = cells[0][i].split()
+            widths[i] = max(map(len, (*words, *(row[i] for row in cells[1:]))))
+    least = {
+        i: min(widths[i], max(_LEAST if n else _LEAST_OF_FIRST, *map(len, cells[0][i].split())))
+        for n, i in enumerate(columns)
+        if i not in right
+    }
+    kept = _fitted(columns, widths, least, width)
+    lines = _row(cells[0], kept, widths, right)
+    lines.append(_GAP.join("-" * widths[i] for i in kept))
+    for row in cells[1:]:
+        lines += _row(row, kept, widths, right)
+        lines += [line for i in below if row[i] for line in _indented(row[i], width)]
+    if len(kept) < len(columns):
+        left_out = ", ".join(headings[i] for i in columns if i not in kept)
+        lines += _wrapped(f"(columns too many for {width} characters: {left_out})", width)
+    return "\n".join(lines)
 
 
-def rich_table(
+def _fitted(
+    columns: Sequence[int], widths: dict[int, int], least: Mapping[int, int], width: int
+) -> list[int]:
+    """The columns that fit; narrows those of words in ``widths``, down to ``least`` of each."""
+    kept = list(columns)
+    natural_widths = dict(widths)
+    while True:
+        excess = sum(widths[i] for i in kept) + len(_GAP) * (len(kept) - 1) - width
+        words = [i for i in kept if widths[i] > least.get(i, widths[i])]
+        if excess <= 0:
+            return kept
+        if words:
+            widest = max(words, key=lambda i: widths[i])
+            widths[widest] -= 1
+        elif len(kept) > 1:
+            kept.pop()
+            widths.update(natural_widths)
+        else:
+            widths[kept[0]] = width
+
+
+def _row(
+    cells: Sequence[str], kept: Sequence[int], widths: dict[int, int], right: Sequence[int]
+) -> list[str]:
+    """The lines of one row."""
+    parts = [_wrapped(cells[i], widths[i]) for i in kept]
+    lines = []
+    for n in range(max(map(len, parts))):
+        found = [part[n] if n < len(part) else "" for part in parts]
+        aligned = (
+            text.rjust(widths[i]) if i in right else text.ljust(widths[i])
+            for i, text in zip(kept, found, strict=True)
+        )
+        lines.append(_GAP.join(aligned).rstrip())
+    return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most ``width``, broken after spaces, slashes and underscores."""
+    if len(text) <= width:
+        return [text]
+    lines, line = [], ""
+    for word in re.findall(r"[^\s/_,]*[\s/_,]*", text):
+        while len(line + word.rstrip()) > width:
+            if not line.strip():
+                line, word = word[:width], word[width:]
+            lines.append(line.rstrip())
+            line = ""
+        line += word
+    return [*lines, line.rstrip()] if line.strip() else lines
+
+
+def _indented(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 24), initial_indent="    ", subsequent_indent="    ")
+
+
+def html_table(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
+    *,
     right: Sequence[int] = (),
-    prose: Sequence[int] = (),
-) -> Any:
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
+    marks: Sequence[str] = (),
+) -> str:
+    """The table in HTML, escaped; ``marks`` are the classes of its rows."""
 
-    table = Table(box=SIMPLE, pad_edge=False)
-    for i, heading in enumerate(headings):
-        justify = "right" if i in right else "left"
-        width = _PROSE if i in prose else None
-        table.add_column(heading, justify=justify, no_wrap=i not in prose, max_width=width)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+    def row(tag: str, cells: Sequence[str], mark: str) -> str:
+        kinds = (' class="number"' if i in right else "" for i in range(len(cells)))
+        inner = "".join(
+            f"<{tag}{kind}>{html.escape(visible(cell))}</{tag}>"
+            for kind, cell in zip(kinds, cells, strict=True)
+        )
+        return f'<tr class="{mark}">{inner}</tr>' if mark else f"<tr>{inner}</tr>"
+
+    marks = marks or [""] * len(rows)
+    body = "\n".join(row("td", cells, mark) for cells, mark in zip(rows, marks, strict=True))
+    return f"<table><thead>{row('th', headings, '')}</thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
 @contextmanager
 def bar(shown: bool, title: str, total: int) -> Iterator[Advance]:
-    """A bar of bytes on stderr, and what to call as they are done; without one, does nothing."""
+    """A progress bar of bytes on stderr; yields the function that moves it on.
+
+    Where the bar is not shown, that function does nothing.
+    """
     if not shown:
         yield lambda count, label: None
         return

@@ -12,9 +12,10 @@ import numpy as np
 
 from .._infer.infer import Reading, read
 from .._program.trees import arrays
+from .findings import worst_first
 from .measure import cosine, layers, measure
 from .prediction import predict, spots_of
-from .report import Column, Curve, Report, worst_first
+from .report import Column, Curve, Report
 from .signal_findings import findings
 
 Tree = Any

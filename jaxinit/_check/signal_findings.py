@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from .findings import Finding
 from .prediction import Spot, root
-from .report import Finding
 
 _FORWARD = 10.0  # the factor by which the size of a signal may grow or shrink
 _BACKWARD = 100.0  # the factor by which that of a gradient may

@@ -66,14 +66,14 @@ class Advice(Mapping[str, Choice]):
 
     def __str__(self) -> str:
         rows = []
-        for path, choice in self.items():
-            p = self.inferred[path]
+        for path in sorted(self, key=_text.natural):
+            choice, p = self[path], self.inferred[path]
             fans = "" if p.fan_in is None else f"{p.fan_in:g}, {p.fan_out:g}"
             scheme = "default" if choice.initializer is None else repr(choice.initializer)
             stddev = "" if choice.stddev is None else f"{choice.stddev:.4g}"
             rows.append((path, p.role, p.op, fans, p.activation, scheme, stddev, choice.reason))
         headings = ("parameter", "role", "operation", "fans", "feeds", "scheme", "std", "reason")
-        return _text.grid(headings, rows, right=(6,), prose=(5, 7))
+        return _text.table(headings, rows, right=(6,), below=(5, 7))
 
 
 class Autoinit:

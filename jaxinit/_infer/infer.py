@@ -46,7 +46,7 @@ class Inferred(Mapping[str, Parameter]):
         rows = [
             (
                 p.path,
-                "x".join(map(str, p.shape)) or "scalar",
+                _text.shape(p.shape),
                 p.role,
                 " + ".join(p.ties or (p.op,)),
                 "" if p.fan_in is None else f"{p.fan_in:g}",
@@ -55,10 +55,10 @@ class Inferred(Mapping[str, Parameter]):
                 "" if p.residual is None else f"{p.residual.index}/{p.residual.total}",
                 "x".join(map(str, p.blocks)),
             )
-            for p in self.values()
+            for p in sorted(self.values(), key=lambda p: _text.natural(p.path))
         ]
         headings = ("path", "shape", "role", "operation", "fan_in", "fan_out", "feeds", "branch")
-        return _text.grid((*headings, "blocks"), rows, right=(4, 5))
+        return _text.table((*headings, "blocks"), rows, right=(4, 5))
 
 
 def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: Any) -> Inferred:

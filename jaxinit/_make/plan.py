@@ -72,10 +72,10 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        rows = [("path", "shape", "dtype", "bytes", "group")]
-        rows += [
+        headings = ("path", "shape", "dtype", "bytes", "group")
+        rows = [
             (x.path, _text.shape(x.shape), str(x.dtype), _text.size(x.nbytes), str(x.group))
-            for x in self.leaves
+            for x in sorted(self.leaves, key=lambda leaf: _text.natural(leaf.path))
         ]
         count = sum(math.prod(leaf.shape) for leaf in self.leaves)
         total = (
@@ -83,7 +83,7 @@ class Plan:
             f"{len(self.executables)} executables"
         )
         whole = [f"runs whole: {self.whole}"] if self.whole else []
-        return "\n".join([*_text.table(rows), total, *whole])
+        return "\n".join([_text.table(headings, rows), total, *whole])
 
     def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
         """The bytes that each device would hold.

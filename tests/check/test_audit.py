@@ -12,12 +12,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import zoo_models
+from flax import nnx
 from safetensors.flax import save_file
 
 import jaxinit
 from jaxinit import audit, autoinit, initializers
 from jaxinit.__main__ import main
-from jaxinit._check.leaf_statistics import look
+from jaxinit._check.array_statistics import describe
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 8, 8, 16))
@@ -218,8 +219,11 @@ def test_zero_kernels_at_the_end_of_branches_are_meant():
     params = healthy()
     params["params"]["branch"]["kernel"] *= 0
     params["params"]["head"]["kernel"] *= 0
-    assert audit(params, NET.apply, X).findings == []
-    assert [f.severity for f in audit(params).findings] == ["warning"] * 2
+    (finding,) = audit(params, NET.apply, X).findings
+    assert (finding.severity, finding.kind) == ("note", "zero")
+    assert (finding.path, finding.also) == ("params/branch/kernel", ("params/head/kernel",))
+    found = {f.path: f.severity for f in audit(params).findings}
+    assert found == {"params/branch/kernel": "warning", "params/head/kernel": "note"}
 
 
 def test_a_running_variance_of_zeros():
@@ -238,7 +242,7 @@ def test_a_running_variance_of_zeros():
 def test_what_is_measured():
     w = np.random.default_rng(1).standard_normal((300, 200)).astype(np.float32) + 5
     w[0, :10] = 0
-    leaf = look("w", w)
+    leaf = describe("w", w)
     wide = w.astype(np.float64)
     assert leaf.mean == pytest.approx(wide.mean())
     assert leaf.std == pytest.approx(wide.std())
@@ -247,9 +251,9 @@ def test_what_is_measured():
     assert leaf.norm == pytest.approx(np.linalg.norm(wide))
     assert leaf.spectral == pytest.approx(np.linalg.norm(wide, 2), rel=0.02)
     assert leaf.distinct == len(np.unique(w))
-    assert look("counter", np.arange(3)) is None
-    assert look("empty", np.empty((0, 3))) is None
-    assert look("tiny", w.astype(ml_dtypes.float8_e5m2)).dtype == "float8_e5m2"
+    assert describe("counter", np.arange(3)) is None
+    assert describe("empty", np.empty((0, 3))) is None
+    assert describe("tiny", w.astype(ml_dtypes.float8_e5m2)).dtype == "float8_e5m2"
 
 
 def saved(tmp_path, format, tree):
@@ -286,7 +290,7 @@ def test_checkpoints_are_read_leaf_by_leaf(tmp_path, format):
 
 def test_command_line(tmp_path, capsys):
     path = saved(tmp_path, "safetensors", {"w": jnp.full((4, 4), jnp.nan)})
-    assert main(["audit", str(path), "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["audit", str(path), "--html", str(tmp_path / "page.html")]) == 1
     printed = capsys.readouterr().out
     assert "16 of 16 values are NaN or infinite" in printed.replace("\n", " ")
     page = (tmp_path / "page.html").read_text()
@@ -304,3 +308,59 @@ def test_errors(tmp_path):
         audit(tmp_path / "absent")
     with pytest.raises(TypeError, match=r"^audit: expected a function of \(params, \*inputs\)"):
         audit({"w": jnp.ones(3)}, 3)
+    with pytest.raises(ValueError, match=r"^audit: 'w' is a ShapeDtypeStruct, which has no values"):
+        audit({"w": jax.ShapeDtypeStruct((3,), jnp.float32)})
+
+
+@pytest.mark.parametrize(
+    ("nothing", "what"),
+    [
+        (None, "an empty tree"),
+        ({}, "an empty tree"),
+        (3, "a int"),
+        (nn.Dense(8), "a Dense"),
+        (NET.apply, "a method"),
+    ],
+)
+def test_nothing_to_audit_is_an_error(nothing, what):
+    with pytest.raises(
+        TypeError, match=rf"^audit: expected a tree of arrays, .* got {what}, which"
+    ):
+        audit(nothing)
+
+
+def test_trees_with_keys_and_counters():
+    tree = {"key": jax.random.key(0), "keys": jax.random.split(KEY, 3), "count": jnp.int32(3)}
+    report = audit({**tree, "w": jaxinit.he_normal(KEY, (32, 32))})
+    assert [row["path"] for row in report.rows] == ["w"]
+    assert report.findings == []
+
+
+def test_an_nnx_model_with_dropout():
+    state = nnx.state(nnx.MultiHeadAttention(4, 16, dropout_rate=0.5, rngs=nnx.Rngs(0)))
+    assert audit(state).findings == []
+
+
+def test_complex_parameters():
+    w = jaxinit.lecun_normal(KEY, (64, 64), jnp.complex64)
+    (row,) = audit({"w": w}).rows
+    assert row["std"] == pytest.approx(1 / 8, rel=0.02)
+    assert audit({"w": w}).findings == []
+    assert [f.kind for f in audit({"w": w.at[3, 3].set(jnp.nan)}).findings] == ["not_finite"]
+    assert [f.kind for f in audit({"w": w, "v": w[:32]}).findings] == ["reused_key"]
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_numbers_whose_squares_overflow(scale):
+    x = np.random.default_rng(0).standard_normal((64, 48)) * scale
+    found = describe("w", x)
+    assert found.std == pytest.approx(x.std() if scale < 1 else scale, rel=0.05)
+    assert found.norm / scale == pytest.approx(np.linalg.norm(x / scale))
+    assert found.spectral / scale == pytest.approx(np.linalg.norm(x / scale, 2), rel=0.02)
+    assert found.kurtosis == pytest.approx(3, abs=0.3)
+
+
+def test_values_that_grow_from_window_to_window():
+    x = np.concatenate([np.ones(2**20), 1e200 * np.ones(2**20)])
+    found = describe("x", x)
+    assert (found.mean, found.std) == pytest.approx((5e199, 5e199))

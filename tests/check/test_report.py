@@ -32,15 +32,18 @@ def test_it_is_data(report):
     data = json.loads(json.dumps(report.to_dict()))
     assert [row["path"] for row in data["rows"]] == [str(i) for i in range(8)]
     assert data["findings"][0]["kind"] == "vanishes"
-    assert set(data["findings"][0]) == {"severity", "kind", "path", "message", "remedy"}
+    assert set(data["findings"][0]) == {
+        *("severity", "kind", "path", "message", "remedy", "evidence", "also")
+    }
 
 
 def test_it_prints(report):
     console = Console(width=140, file=io.StringIO())
     console.print(report)
     for printed in (str(report), console.file.getvalue()):  # type: ignore[attr-defined]
-        for text in ("gradient std", "that of", "warning", "predicted", "2 warnings"):
+        for text in ("gradient", "of that of", "warning", "predicted", "2 warnings", "mend it"):
             assert text in printed
+    assert max(map(len, str(report).splitlines())) <= 80
     assert repr(report) == "Report('signal through 8 layers', 8 rows, 2 findings)"
 
 
@@ -54,10 +57,10 @@ def test_figure_and_page(report, tmp_path):
     parser = html.parser.HTMLParser()
     parser.handle_starttag = lambda tag, attrs: tags.append((tag, dict(attrs)))  # type: ignore
     parser.feed(page)
-    assert sum(tag == "tr" for tag, _ in tags) == 9
+    assert sum(tag == "tr" for tag, _ in tags) == 9 + 2  # the table with its heading; findings
     sources = [attrs[k] for _, attrs in tags for k in ("src", "href") if k in attrs]
     assert all(source.startswith("data:") for source in sources)  # needs no other file
-    assert "times that of" in page or "of that of" in page
+    assert "0.054 of that of 0" in page
 
 
 def test_a_page_escapes_what_comes_from_outside(tmp_path):

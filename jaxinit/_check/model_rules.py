@@ -1,0 +1,204 @@
+"""What is wrong with an array in its model: zeros that block, biases that kill, and copies."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .findings import Finding
+from .resemblance import alike, standardized
+from .subject import Model, Subject
+
+_DELIBERATE = re.compile(
+    r"(^|[/_.\d])(head|out|last|final|proj|gat|zero|cls|classif|logit|ada|modul|lora|delta)", re.I
+)
+_GATES = re.compile(r"lstm|gru|rnn|cell|gate|(^|[/_])dt|time|chrono|forget|(^|/)a_|lambda", re.I)
+_KILLED = 4.0  # standard deviations of a unit's input below 0, from which on it stays there
+
+
+def of_zeros(model: Model) -> Iterator[Finding]:
+    """Kernels and norm scales that are all zero: deliberate, or closing the way to what follows."""
+    for s in model.subjects:
+        if not _is_zero(s) or not (s.role == "scale" or (s.is_kernel and s.role != "lora_a")):
+            continue
+        blocked = model.run.fed_without(s.path) if model.run and s.known else []
+        if blocked and not s.ends_branch:
+            yield Finding(
+                "error",
+                "zero",
+                s.path,
+                "all zero: what follows takes the same numbers whatever the input is",
+                "start it from jaxinit.ones"
+                if s.role == "scale"
+                else "draw it by what jaxinit.recommend names for the activation that follows",
+                f"with other numbers in its place, {blocked[0]} takes a signal",
+            )
+        elif s.role == "scale":
+            yield _zero_scale(s, model)
+        else:
+            yield _zero_kernel(s, model)
+
+
+def _is_zero(s: Subject) -> bool:
+    return not s.found.bad and s.found.is_constant and s.found.high == 0
+
+
+def _zero_kernel(s: Subject, model: Model) -> Finding:
+    """A kernel that closes nothing that was seen."""
+    siblings = model.siblings(s)
+    if s.known is not None and model.run is None and not s.ends_branch:
+        return Finding(
+            "error",
+            "zero",
+            s.path,
+            "all zero: nothing passes it, and no gradient comes back through it",
+            "draw it by what jaxinit.recommend names for the activation that follows",
+        )
+    if siblings and not s.ends_branch:
+        return Finding(
+            "warning",
+            "zero",
+            s.path,
+            f"all zero, and the same kernel of {len(siblings)} other layers is not",
+            "draw it as they were drawn",
+            f"theirs have std {siblings[0].found.std:.3g}",
+        )
+    beside = model.beside(s)
+    if len(beside) > 1 and not (s.ends_branch or _DELIBERATE.search(s.path)):
+        return Finding(
+            "warning",
+            "zero",
+            s.path,
+            "all zero, and the kernels beside it in its layer are not",
+            "draw it as they were drawn",
+            f"{beside[0].path} has std {beside[0].found.std:.3g}",
+        )
+    if s.known is not None or _DELIBERATE.search(s.path) or len(model.families[s.family]) > 1:
+        return Finding(
+            "note",
+            "zero",
+            s.path,
+            "all zero, as the end of a residual branch, a gate or the last layer may start",
+            "nothing, if that is what it is; else draw it by jaxinit.lecun_normal",
+        )
+    return Finding(
+        "warning",
+        "zero",
+        s.path,
+        "all zero, and its name does not say that it ends a residual branch or the model",
+        "give audit the forward pass too, which tells; or draw it by jaxinit.lecun_normal",
+    )
+
+
+def _zero_scale(s: Subject, model: Model) -> Finding:
+    """The scale of a norm; deliberate where the same scale of other layers is zero too."""
+    others = [other for other in model.subjects if other.role == "scale" and other is not s]
+    alike = [other for other in others if _tail(other) == _tail(s)] or others
+    odd = [other for other in alike if not _is_zero(other)]
+    if model.run is None and (2 * len(odd) > len(alike) or not others):
+        return Finding(
+            "warning",
+            "zero",
+            s.path,
+            "a scale of zero lets no signal through, and no other scale of its kind is zero",
+            "start it from jaxinit.ones",
+            f"{odd[0].path} is not zero" if odd else "it is the only scale of the model",
+        )
+    return Finding(
+        "note",
+        "zero",
+        s.path,
+        "a scale of zero, as the end of a residual branch or 1 + scale may start",
+        "nothing, if that is what it is; else start it from jaxinit.ones",
+    )
+
+
+def _tail(s: Subject) -> str:
+    """The end of its path, which the same parameter has in every block of a model."""
+    return "/".join(s.path.split("/")[-2:])
+
+
+def of_biases(model: Model) -> Iterator[Finding]:
+    """Biases so far below zero that the units behind them stay off."""
+    by_path = {s.path: s for s in model.subjects}
+    for s in model.subjects:
+        if s.role != "bias" or s.found.bad:
+            continue
+        p = s.known.parameter if s.known else None
+        layer = by_path.get(p.layer) if p and p.layer else None
+        if p is not None and (layer is None or layer.known is None):
+            continue
+        activation = layer.known.parameter.activation if layer and layer.known else ""
+        if _GATES.search(s.path) or (layer and activation in ("identity", "softmax", "softplus")):
+            continue
+        if layer is None and _DELIBERATE.search(s.path):
+            continue
+        spread = _spread_of_input(layer)
+        killed = float(np.mean(s.found.head < -_KILLED * spread))
+        if killed > 0.1:
+            yield Finding(
+                "warning",
+                "dead",
+                s.path,
+                f"it keeps {killed:.0%} of the units below zero, where relu and the like are flat",
+                "start it from jaxinit.zeros",
+                f"lowest bias {s.found.low:.3g}, beside a signal of standard deviation "
+                f"{spread:.3g}" + ("" if layer else " or so"),
+            )
+
+
+def _spread_of_input(layer: Subject | None) -> float:
+    """The standard deviation of what the kernel adds to the bias; without a kernel, of sqrt(2)."""
+    if layer is None or layer.known is None:
+        return math.sqrt(2)
+    taken = layer.seen.taken if layer.seen else 1.0
+    x = layer.found
+    second = x.std**2 + x.mean**2
+    return math.sqrt((layer.known.parameter.fan_in or 1) * second * taken) or math.sqrt(2)
+
+
+def of_copies(model: Model) -> Iterator[Finding]:
+    """Arrays that are equal, or were drawn from one key."""
+    subjects, told = model.subjects, set()
+    pairs = [(i, j, c, "") for i, j, c in alike([s.found.sample for s in subjects])]
+    pairs += [(i, j, c, "the transpose of ") for i, j, c in _transposed(subjects)]
+    for i, j, correlation, transposed in pairs:
+        one, other = subjects[i].found, subjects[j].found
+        if j in told:
+            continue
+        told.add(j)
+        same = one.digest == other.digest or (bool(transposed) and correlation > 0.9999)
+        what = "equal to" if same else f"correlated {correlation:.2f} with"
+        yield Finding(
+            "error",
+            "reused_key",
+            other.path,
+            f"{what} {transposed}{one.path}",
+            "one key made both: split it, or fold in a name, as jaxinit.tree_init does; a weight "
+            "that is shared on purpose is stored once",
+            "" if same else f"chance gives correlations below {7 / math.sqrt(len(one.sample)):.2g}",
+        )
+
+
+def _transposed(subjects: Sequence[Subject]) -> Iterator[tuple[int, int, float]]:
+    """Pairs of arrays one of which begins like the transpose of the other."""
+    corners: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {}
+    for i, s in enumerate(subjects):
+        for corner in s.found.corners:
+            plain = standardized(corner.reshape(-1))
+            turned = standardized(corner.T.reshape(-1))
+            if plain.size:
+                corners.setdefault(len(corner), []).append((i, plain, turned))
+    found = set()
+    for side, group in corners.items():
+        plain = np.array([p for _, p, _ in group])
+        turned = np.array([t for _, _, t in group])
+        correlation = plain @ turned.T
+        for a, b in zip(*np.nonzero(np.abs(correlation) > max(0.5, 7 / side)), strict=True):
+            i, j = group[a][0], group[b][0]
+            if i < j and (i, j) not in found:
+                found.add((i, j))
+                yield i, j, float(correlation[a, b])

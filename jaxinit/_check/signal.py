@@ -1,0 +1,87 @@
+"""Runs a model and looks at what each of its kernels takes.
+
+This tells apart what the weights alone cannot: a scale of zero that ends a residual branch on
+purpose, and one that lets nothing through to the layers behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._infer.infer import Reading
+from .._program.probe import run
+from .measure import layers
+
+
+class Observed(NamedTuple):
+    """What was seen of one kernel.
+
+    Attributes:
+      taken: the second moment of its input.
+      varies: whether its input differs from one example to the next.
+    """
+
+    taken: float
+    varies: bool
+
+
+def has_values(reading: Reading) -> bool:
+    """Whether all arguments of the forward pass are arrays, not only their shapes."""
+    return all(isinstance(x, jax.Array | np.ndarray | np.generic) for x in reading.arguments)
+
+
+class Run:
+    """A model that was run, and can be run again with other parameters.
+
+    ``seen`` is what was seen of each kernel, by path, in the order of the computation; of a kernel
+    in a loop, over all turns. Kernels in branches and while loops are not seen.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        found = sorted(layers(reading), key=lambda layer: layer.place)
+        self._taken = {layer.parameter.path: layer.taken for layer in found}
+        self._arguments = tuple(reading.arguments)
+        self._place = dict(zip(reading.inferred, reading.mine, strict=True))
+        taps = dict.fromkeys(self._taken.values(), _tap)
+
+        def forward(arguments: Any) -> list[Any]:
+            env = dict(zip(reading.program.inputs, arguments, strict=True))
+            _, seen = run(reading.program.outputs, env, taps, {})
+            return [seen.get(value) for value in self._taken.values()]
+
+        self._forward = jax.jit(forward)
+        self.seen = self._observe(self._arguments)
+
+    def _observe(self, arguments: tuple[Any, ...]) -> dict[str, Observed]:
+        seen = zip(self._taken, self._forward(arguments), strict=True)
+        most = {p: np.asarray(x).reshape(-1, 2).max(0) for p, x in seen if x is not None}
+        return {path: Observed(float(taken), wide > 0) for path, (taken, wide) in most.items()}
+
+    def fed_without(self, path: str) -> list[str]:
+        """The kernels that take no signal because this parameter is all zero, first ones first.
+
+        What they take is zero, or the same in every example, and would not be if the parameter had
+        other numbers. The model is run again with such: ones, or random ones for a matrix.
+        """
+        place = self._place[path]
+        zero = np.asarray(self._arguments[place])
+        random = np.random.default_rng(0).standard_normal(zero.shape)
+        other = np.asarray(random if zero.ndim > 1 else np.ones(zero.shape), zero.dtype)
+        changed = (*self._arguments[:place], other, *self._arguments[place + 1 :])
+        after = self._observe(changed)
+        return [
+            path
+            for path, before in self.seen.items()
+            if (before.taken == 0 < after[path].taken) or (not before.varies and after[path].varies)
+        ]
+
+
+def _tap(x: Any, _: Any) -> tuple[Any, Any]:
+    """The value as it is; its second moment, and how far it differs along the first axis."""
+    real = jnp.asarray(jnp.abs(x) if jnp.iscomplexobj(x) else x, jnp.float32)
+    wide = jnp.max(jnp.max(real, 0) - jnp.min(real, 0)) if real.ndim else jnp.float32(0)
+    return x, jnp.stack([jnp.mean(jnp.square(real)), wide])

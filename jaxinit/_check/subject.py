@@ -1,0 +1,223 @@
+"""What is audited: an array, what is known of its role, and the model that it belongs to."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from .array_statistics import Statistics
+from .conventions import CONSTANT, ITS_OWN, Known, Match, candidates, matching
+from .findings import family
+from .signal import Observed, Run
+
+_KERNELS = ("kernel", "recurrent", "lora_a", "embedding")
+_NO_KERNEL = re.compile(
+    r"(bias|scale|norm|gamma|beta|offset|mean|var)[^/]*$|(^|/)b$|norm|"
+    r"(^|/)(a_log|log_[^/]*|[^/]*_log|d_skip|lambda[^/]*|dt[^/]*)$",
+    re.I,
+)
+_TABLE = re.compile(r"embed|wte|wpe|token|position|(^|[/_.])pos|codebook", re.I)
+_NORM_SCALE = re.compile(r"(^|/)(scale|gamma|g)$|(norm|ln|bn)[^/]*(/\d+)?/weight$", re.I)
+_BIAS = re.compile(r"bias[^/]*$|(^|/)b[0-9]*$", re.I)
+# How the axes of a matrix are ordered, by its name in a library, which counts as some votes.
+_NAMED_READINGS = (
+    (re.compile(r"(^|/)(kernel|w)$"), "inputs before outputs"),  # Flax, Keras, Haiku
+    (re.compile(r"(^|/)weight$"), "outputs before inputs"),  # Equinox, PyTorch
+)
+_VOTES_OF_A_NAME = 3
+AGREEMENT = 0.05  # the relative spread of standard deviations that are meant to be the same
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One array that is audited.
+
+    Attributes:
+      found: its statistics.
+      known: what the computation says of it, where that was read.
+      seen: what was seen of it as the model ran, where it ran.
+    """
+
+    found: Statistics
+    known: Known | None = None
+    seen: Observed | None = None
+
+    @property
+    def path(self) -> str:
+        return self.found.path
+
+    @property
+    def role(self) -> str:
+        """Its role: from the computation, or by its name and rank."""
+        if self.known is not None:
+            return self.known.parameter.role
+        if len(self.found.shape) < 2 or _NO_KERNEL.search(self.path):
+            if _NORM_SCALE.search(self.path):
+                return "scale"
+            return "bias" if _BIAS.search(self.path) else ""
+        return "embedding" if _TABLE.search(self.path) else "kernel"
+
+    @property
+    def is_kernel(self) -> bool:
+        return self.role in _KERNELS and len(self.found.shape) > 1
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its rows are looked up or added, so that no fan decides how large it is."""
+        return self.role in ("embedding", "position", "token")
+
+    @property
+    def ends_branch(self) -> bool:
+        """Whether the computation shows that it may start as zero: a branch's end, an output."""
+        p = self.known.parameter if self.known else None
+        return p is not None and bool(p.residual or p.is_output or p.role == "lora_b")
+
+    @property
+    def expected(self) -> float | None:
+        return self.known.choice.stddev if self.known else None
+
+    @cached_property
+    def family(self) -> tuple[str, tuple[int, ...]]:
+        """What it has in common with the same parameter of the model's other layers."""
+        return family(self.path), self.found.shape
+
+
+class Usual(NamedTuple):
+    """An initializer, how the axes are read with it, and how many kernels come from it."""
+
+    scheme: str
+    readings: frozenset[str]
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """All arrays of a model, and what they have in common.
+
+    Attributes:
+      subjects: the arrays.
+      run: the model itself, where it could be run.
+      families: the arrays of each family, the same parameter in all layers.
+    """
+
+    subjects: Sequence[Subject]
+    run: Run | None = None
+    families: Mapping[tuple[str, tuple[int, ...]], list[Subject]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        families: dict[tuple[str, tuple[int, ...]], list[Subject]] = {}
+        for subject in self.subjects:
+            families.setdefault(subject.family, []).append(subject)
+        object.__setattr__(self, "families", families)
+
+    @cached_property
+    def kernels(self) -> list[Subject]:
+        """The kernels that were drawn, tables apart."""
+        return [
+            s
+            for s in self.subjects
+            if s.is_kernel and not s.is_table and s.found.is_drawn and not s.found.bad
+        ]
+
+    def siblings(self, subject: Subject) -> list[Subject]:
+        """The same parameter of other layers, of the same shape, as far as it was drawn."""
+        return [
+            s
+            for s in self.families[subject.family]
+            if s is not subject and s.found.is_drawn and not s.found.bad and s.found.std > 0
+        ]
+
+    def beside(self, subject: Subject) -> list[Subject]:
+        """The drawn kernels of its shape in its layer, as the gates of a recurrent cell."""
+        layer = subject.path.split("/")[:-2]
+        return [
+            s
+            for s in self.kernels
+            if s is not subject
+            and s.found.shape == subject.found.shape
+            and s.path.split("/")[:-2] == layer
+        ]
+
+    @cached_property
+    def _matches(self) -> dict[str, list[Match]]:
+        return {s.path: self._matching(s) for s in self.subjects if s.is_kernel}
+
+    def _matching(self, subject: Subject) -> list[Match]:
+        layers = len(self.families[subject.family])
+        return matching(subject.found, candidates(subject.found, subject.known, layers))
+
+    def matches(self, subject: Subject) -> list[Match]:
+        """The initializers in common use that it can come from, however its axes are read."""
+        return self._matches[subject.path]
+
+    @cached_property
+    def _votes(self) -> dict[int, Counter[str]]:
+        """For each rank, how many kernels each reading of the axes explains."""
+        votes: dict[int, Counter[str]] = {}
+        for s in self.kernels:
+            readings = {m.reading for m in self.matches(s)}
+            tells = len(readings) == 1 or len(s.found.shape) > 2
+            if tells and not readings & {ITS_OWN, CONSTANT}:
+                votes.setdefault(len(s.found.shape), Counter()).update(readings)
+        return votes
+
+    def trusts(self, subject: Subject, match: Match) -> bool:
+        """Whether it reads the axes as the model's other kernels of that rank are read."""
+        if match.reading in (ITS_OWN, CONSTANT):
+            return True
+        votes = Counter(self._votes.get(len(subject.found.shape), Counter()))
+        if len(subject.found.shape) == 2:
+            votes.update(
+                {r: _VOTES_OF_A_NAME for name, r in _NAMED_READINGS if name.search(subject.path)}
+            )
+        most = max(votes.values(), default=0)
+        return most < 4 or 4 * votes[match.reading] > most
+
+    def trusted(self, subject: Subject) -> list[Match]:
+        """The matches that read its axes as the rest of the model is read."""
+        return [m for m in self.matches(subject) if self.trusts(subject, m)]
+
+    @cached_property
+    def usual(self) -> Usual | None:
+        """The initializer that three in four kernels come from."""
+        schemes = Counter(scheme for s in self.kernels for scheme in _schemes(self.trusted(s)))
+        if not schemes:
+            return None
+        scheme, count = schemes.most_common(1)[0]
+        if count < 3 or 4 * count < 3 * len(self.kernels):
+            return None
+        told = Counter(
+            m.reading for s in self.kernels for m in self.trusted(s) if m.scheme == scheme
+        )
+        most = max(told.values())
+        readings = frozenset(reading for reading, n in told.items() if 2 * n > most)
+        return Usual(scheme, readings, count)
+
+    @cached_property
+    def usual_number(self) -> float | None:
+        """The standard deviation that was given as a number, if half of the kernels share it."""
+        stds = Counter(
+            m.std for s in self.kernels for m in self.matches(s)[:1] if m.reading == CONSTANT
+        )
+        if not stds:
+            return None
+        std, count = stds.most_common(1)[0]
+        return std if 2 * count >= len(self.kernels) and count >= 3 else None
+
+
+def _schemes(matches: Sequence[Match]) -> set[str]:
+    return {match.scheme for match in matches}
+
+
+def agree(one: Statistics, other: float) -> bool:
+    """Whether an array has a standard deviation, up to chance and what scaling by depth does."""
+    return abs(one.std / other - 1) <= AGREEMENT + 6 * one.sampling_error
+
+
+def median_std(subjects: Sequence[Subject]) -> float:
+    return statistics.median(s.found.std for s in subjects)

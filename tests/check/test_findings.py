@@ -1,0 +1,261 @@
+"""What audit says of tables that no key drew, of siblings, of zeros, biases and copies."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinit
+from jaxinit import audit
+from jaxinit._check.array_statistics import describe
+from jaxinit._check.findings import Finding, grouped
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape, std=1.0):
+    return (RNG.standard_normal(shape) * std).astype(np.float32)
+
+
+def kinds(params, *model):
+    """(severity, kind, path) of each finding."""
+    return [(f.severity, f.kind, f.path) for f in audit(params, *model).findings]
+
+
+def waves(rows, columns, interleaved=False, square=False):
+    """Vaswani et al.'s positions: sin(t w) and cos(t w), w from 1 down to 1/10,000."""
+    t = np.arange(rows)[:, None]
+    w = 10_000.0 ** -(np.arange(columns // 2) / (columns // 2))
+    parts = np.sin(t * w), np.cos(t * w)
+    return np.stack(parts, -1).reshape(rows, columns) if interleaved else np.concatenate(parts, 1)
+
+
+def grid(side, columns):
+    """MAE's positions: half of the columns for each of two coordinates."""
+    half = waves(side, columns // 2)
+    y, x = np.divmod(np.arange(side * side), side)
+    return np.concatenate([half[y], half[x]], 1)
+
+
+TABLES = {
+    "halves": (waves(64, 32), "a table of sines and cosines"),
+    "interleaved": (waves(64, 32, interleaved=True), "a table of sines and cosines"),
+    "two coordinates": (grid(8, 64), "a table of sines and cosines"),
+    "in bfloat16": (np.asarray(jnp.asarray(waves(64, 32), jnp.bfloat16)), "a table of sines"),
+    "one-hot": (np.eye(32, dtype=np.float32)[RNG.integers(0, 32, 64)], "one-hot"),
+    "identity": (2 * np.eye(32, dtype=np.float32), "one-hot"),
+    "S4D's A": (np.log(np.tile(np.arange(1.0, 17), (32, 1))), "a sorted table"),
+    "arange": (np.arange(64.0), "a sorted table"),
+    "linspace": (np.linspace(1, -1, 128).reshape(128, 1), "a sorted table"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_that_a_formula_computed(name):
+    table, text = TABLES[name]
+    found = describe("table", table)
+    assert text in (found.pattern or "")
+    assert kinds({"encoder": {"table": table}, "decoder": {"table": table}}) == []
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (8, 8), (4096,), (9, 2, 16), (7, 400)])
+def test_a_draw_is_no_table(shape):
+    for _ in range(20):
+        assert describe("w", draw(*shape)).pattern is None
+
+
+PEERS = {
+    "uniform": lambda: (RNG.uniform(-1, 1, (64, 64)), "uniform"),
+    "normal": lambda: (draw(64, 64), "normal"),
+    "truncated": lambda: (jaxinit.he_normal(KEY, (64, 64)), "truncated normal"),
+    "orthogonal": lambda: (jaxinit.orthogonal(KEY, (64, 64)), "orthogonal"),
+    "a constant": lambda: (np.ones(64, np.float32), "all 1"),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_distributions_are_named(name):
+    array, text = PEERS[name]()
+    assert describe("w", array).distribution == text
+
+
+def layers(n=4, width=64, std=0.125):
+    return {f"layer_{i}": {"kernel": draw(width, width, std=std)} for i in range(n)}
+
+
+def test_one_layer_unlike_its_siblings():
+    params = layers()
+    assert kinds(params) == []
+    params["layer_2"]["kernel"] *= 3
+    (finding,) = audit(params).findings
+    assert (finding.kind, finding.path) == ("wrong_std", "layer_2/kernel")
+    assert "times that of the same kernel of 3 other layers" in finding.message
+    assert "theirs 0.12" in finding.evidence
+
+
+@pytest.mark.parametrize("factor", [1.12, 0.88])
+def test_a_kernel_of_many_elements_tells_a_small_difference(factor):
+    params = layers()
+    params["layer_2"]["kernel"] *= factor
+    assert kinds(params) == [("warning", "wrong_std", "layer_2/kernel")]
+    # The standard deviation of 64 elements is off by 9 % by chance.
+    params = layers(width=8, std=8**-0.5)
+    params["layer_2"]["kernel"] *= factor
+    assert kinds(params) == []
+
+
+def test_a_deviation_that_all_layers_share_is_one_note():
+    found = audit(layers(12, std=0.0373)).findings
+    assert [(f.severity, f.kind, len(f.also)) for f in found] == [("note", "unusual_std", 11)]
+
+
+def test_a_scale_that_falls_with_depth_is_meant():
+    params = layers(6)
+    for i, layer in enumerate(params.values()):
+        layer["kernel"] /= (i + 1) ** 0.5
+    assert [f for f in kinds(params) if f[0] != "note"] == []
+
+
+def test_a_slice_of_a_stack_unlike_the_others():
+    stack = draw(6, 64, 64, std=0.125)
+    assert kinds({"kernel": stack}) == []
+    stack[4] *= 3
+    (finding,) = audit({"kernel": stack}).findings
+    assert "slice 4 of axis 0 has std 0.37" in finding.message
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_low_rank(rank):
+    w = draw(64, rank) @ draw(rank, 96)
+    w *= 0.125 / w.std()
+    (finding,) = audit({"kernel": w}).findings
+    assert finding.kind == "low_rank"
+    assert f"its rank is {rank} as a matrix of 64 x 96" in finding.message
+    assert np.linalg.matrix_rank(w) == rank
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "he_normal", "glorot_uniform"])
+@pytest.mark.parametrize("shape", [(64, 64), (256, 32), (16, 512), (3, 3, 16, 32)])
+def test_full_rank(init, shape):
+    found = describe("w", getattr(jaxinit, init)(KEY, shape))
+    assert found.rank is None
+    assert not found.is_scattered
+
+
+def test_a_transposed_copy():
+    w = draw(64, 128, std=0.125)
+    params = {"up": {"kernel": w}, "down": {"kernel": 0.7 * w.T}, "other": {"kernel": w[::-1]}}
+    (finding,) = audit(params).findings
+    assert (finding.kind, finding.path) == ("reused_key", "up/kernel")
+    assert "the transpose of down/kernel" in finding.message
+
+
+def test_rows_that_are_copied():
+    """Units of a kernel that is used as x @ w.T."""
+    w = draw(64, 48, std=0.14)
+    w[32:] = w[:32]
+    (finding,) = audit({"weight": w}).findings
+    assert (finding.kind, "64 of its 64 rows are equal" in finding.message) == ("reused_key", True)
+
+
+def test_most_values_zero_is_no_reused_key():
+    w = np.where(RNG.random((128, 128)) < 0.97, 0, draw(128, 128, std=0.088))
+    (finding,) = audit({"kernel": w}).findings
+    assert finding.kind == "mostly_zero"
+    assert "97%" in finding.message
+
+
+def test_sparse_on_purpose():
+    delta = jaxinit.delta_orthogonal(KEY, (5, 5, 32, 32))
+    blocks = np.kron(np.eye(16), np.ones((8, 8))) * draw(128, 128, std=0.088)
+    found = audit({"a": {"kernel": delta}, "b": {"kernel": blocks.astype(np.float32)}})
+    assert [f for f in found.findings if f.kind == "mostly_zero"] == []
+
+
+class PreNorm(nn.Module):
+    """Two residual blocks, the second of which ends in a kernel of zeros."""
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(2):
+            y = nn.LayerNorm(name=f"norm_{i}")(x)
+            y = nn.relu(nn.Dense(64, name=f"up_{i}")(y))
+            x = x + nn.Dense(32, name=f"down_{i}")(y)
+        return nn.Dense(8, name="head")(x)
+
+
+X = jax.random.normal(KEY, (32, 32))
+
+
+def prenorm():
+    return jax.tree.map(lambda x: x, PreNorm().init(KEY, X))["params"]
+
+
+def applied(params, x):
+    return PreNorm().apply({"params": params}, x)
+
+
+def test_zeros_that_let_the_signal_through():
+    params = prenorm()
+    for name in ("down_0", "down_1", "head"):
+        params[name]["kernel"] *= 0
+    (finding,) = audit(params, applied, X).findings
+    assert (finding.severity, finding.kind, len(finding.also)) == ("note", "zero", 2)
+
+
+@pytest.mark.parametrize("place", ["up_0/kernel", "norm_1/scale"])
+def test_zeros_that_close_the_way(place):
+    params = prenorm()
+    layer, name = place.split("/")
+    params[layer][name] *= 0
+    params["head"]["kernel"] *= 0
+    first, second = audit(params, applied, X).findings
+    assert (first.severity, first.kind, first.path) == ("error", "zero", place)
+    taker = {"up_0/kernel": "down_0", "norm_1/scale": "up_1"}[place]
+    assert f"{taker}/kernel takes a signal" in first.evidence
+    assert (second.severity, second.path) == ("note", "head/kernel")
+
+
+def test_zeros_by_the_parameters_alone():
+    params = prenorm()
+    params["norm_1"]["scale"] *= 0
+    assert kinds(params) == [("warning", "zero", "norm_1/scale")]
+    for i in range(2):  # 1 + scale, as in Gemma
+        params[f"norm_{i}"]["scale"] *= 0
+    assert kinds(params) == [("note", "zero", "norm_0/scale")]
+    params = prenorm()
+    params["up_1"]["kernel"] *= 0
+    assert kinds(params) == [("warning", "zero", "up_1/kernel")]
+
+
+@pytest.mark.parametrize("model", [(), (applied, X)])
+def test_a_bias_that_kills_its_units(model):
+    params = prenorm()
+    params["up_0"]["bias"] -= 20
+    (finding,) = audit(params, *model).findings
+    assert (finding.kind, finding.path) == ("dead", "up_0/bias")
+    assert "100% of the units" in finding.message
+    params["up_0"]["bias"] += 19
+    assert audit(params, *model).findings == []
+
+
+def test_findings_of_one_family_are_one():
+    one = Finding("warning", "wrong_std", "layer_10/kernel", "std 0.5", "mend")
+    two = Finding("warning", "wrong_std", "layer_9/kernel", "std 0.25", "mend")
+    other = Finding("warning", "wrong_std", "head/kernel", "std 0.25", "mend")
+    first, second = grouped([one, two, other])
+    assert (first.path, first.also) == ("layer_9/kernel", ("layer_10/kernel",))
+    assert second == other
+
+
+def test_every_finding_can_be_acted_on():
+    """Each has a call or a next step; each warning or error about numbers shows them."""
+    params = prenorm()
+    params["up_0"]["kernel"] *= 5
+    params["up_1"]["kernel"] = params["up_1"]["kernel"].at[0, 0].set(jnp.nan)
+    params["down_1"]["kernel"] = jax.random.uniform(KEY, (64, 32))
+    for finding in audit(params, applied, X).findings:
+        assert len(finding.remedy) > 20
+        assert finding.evidence or finding.kind == "not_finite"
