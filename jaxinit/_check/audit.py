@@ -18,7 +18,8 @@ from .array_statistics import Statistics, describe
 from .checkpoint import stored_arrays
 from .conventions import Known
 from .findings import Finding, grouped, worst_first
-from .report import Column, Curve, Report
+from .measurements import Column, Curve
+from .report import Report
 from .signal import Run, has_values
 from .spread_rules import of_spread
 from .subject import Model, Subject

@@ -6,14 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .report import Curve, Report
+    from .measurements import Curve, Measurements
 
 _MEASURED, _EXPECTED = "#2b5c8a", "#c44e52"
 COLOURS = {"error": "#c44e52", "warning": "#dd8452", "note": "#55a868"}
 _NAMED = 6  # findings that are named in a panel; more would cover one another
 
 
-def draw(report: Report) -> Any:
+def draw(report: Measurements) -> Any:
     """The curves of a report, a panel each, with the rows along x.
 
     Raises ImportError where Matplotlib is not installed.
@@ -41,7 +41,7 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, int | float) and math.isfinite(x)
 
 
-def _draw_curve(axis: Any, curve: Curve, report: Report) -> None:
+def _draw_curve(axis: Any, curve: Curve, report: Measurements) -> None:
     """One panel: points of what was measured, what was expected, and where the findings are."""
 
     def points(key: str) -> tuple[list[int], list[float]]:
@@ -65,7 +65,7 @@ def _draw_curve(axis: Any, curve: Curve, report: Report) -> None:
     axis.legend(frameon=False, fontsize=8, loc="best")
 
 
-def _mark_findings(axis: Any, report: Report) -> None:
+def _mark_findings(axis: Any, report: Measurements) -> None:
     """A dotted line at the row of each finding; the worst ones are named."""
     place = {row.get("path"): i for i, row in enumerate(report.rows)}
     for n, finding in enumerate(f for f in report.findings if f.path in place):

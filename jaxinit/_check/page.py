@@ -9,7 +9,7 @@ from .. import _text
 
 if TYPE_CHECKING:
     from .findings import Finding
-    from .report import Report
+    from .measurements import Measurements
 
 _LISTED = 40  # paths that are listed of one finding
 
@@ -39,7 +39,7 @@ tr.note td:first-child { box-shadow: inset 4px 0 #55a868 }
 """.strip()
 
 
-def page(report: Report, image: str) -> str:
+def page(report: Measurements, image: str) -> str:
     """The page; everything that comes from outside is escaped.
 
     ``image`` is the figure as a PNG file in base64.
@@ -68,7 +68,7 @@ def _escaped(text: str) -> str:
     return html.escape(_text.visible(text))
 
 
-def _counts(report: Report) -> str:
+def _counts(report: Measurements) -> str:
     counts = report.counts()
     if not counts:
         return '<span class="fine">no findings</span>'
@@ -78,7 +78,7 @@ def _counts(report: Report) -> str:
     )
 
 
-def _findings(report: Report) -> str:
+def _findings(report: Measurements) -> str:
     if not report.findings:
         return ""
     rows = "\n".join(_finding(f) for f in report.findings)

@@ -14,8 +14,9 @@ from .._infer.infer import Reading, read
 from .._program.trees import arrays
 from .findings import worst_first
 from .measure import cosine, layers, measure
+from .measurements import Column, Curve
 from .prediction import predict, spots_of
-from .report import Column, Curve, Report
+from .report import Report
 from .signal_findings import findings
 
 Tree = Any

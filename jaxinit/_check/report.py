@@ -9,55 +9,32 @@ import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _text
 from .figure import draw
-from .findings import SEVERITIES, Finding
+from .findings import Finding
+from .measurements import Measurements
 from .page import page
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 _LISTED = 4  # paths that are printed of one finding
 
 
-class Column(NamedTuple):
-    """A column of the table: the key of the rows, the heading, the digits of its numbers."""
-
-    key: str
-    heading: str
-    digits: int = 3
-
-
-class Curve(NamedTuple):
-    """A panel of the figure: the rows' key of what was measured, and of what it should be."""
-
-    label: str
-    measured: str
-    predicted: str | None = None
-    log: bool = True
-    word: str = "predicted"
-    joined: bool = True  # by a line, as predictions from layer to layer are
-
-
 @dataclass(frozen=True, eq=False)
-class Report:
+class Report(Measurements):
     """What a check found. ``print`` it for the findings.
 
     Attributes:
       title: what was checked.
       findings: what is wrong, worst first; empty when all is well.
       rows: the measurements, a mapping for each layer or parameter.
-      columns, curves: which of them are in the table and in the figure.
+      columns: which of the measurements are in the table.
+      curves: which of them are in the figure.
       notes: what else is to be said.
       has_table: whether the table is printed too.
     """
 
-    title: str
-    findings: list[Finding]
-    rows: list[dict[str, Any]]
-    columns: tuple[Column, ...]
-    curves: tuple[Curve, ...]
-    notes: tuple[str, ...] = ()
     has_table: bool = True
 
     def __repr__(self) -> str:
@@ -83,31 +60,6 @@ class Report:
             yield self.table(width), ""
         for note in self.notes:
             yield from ((line, "dim") for line in _wrapped(note, width))
-
-    def table(self, width: int | None = None) -> str:
-        """All rows as a table of plain text, as wide as the terminal or ``width`` characters."""
-        headings, cells, numeric = self.cells()
-        return _text.table(headings, cells, right=numeric, width=width)
-
-    def cells(self) -> tuple[list[str], list[list[str]], list[int]]:
-        """The headings of the table, its rows as text, and which columns are of numbers."""
-        cells = [[_cell(row.get(c.key), c.digits) for c in self.columns] for row in self.rows]
-        numeric = [
-            i
-            for i, c in enumerate(self.columns)
-            if any(isinstance(row.get(c.key), int | float) for row in self.rows)
-        ]
-        return [c.heading for c in self.columns], cells, numeric
-
-    def counts(self) -> dict[str, int]:
-        """How many findings there are of each severity that occurs."""
-        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
-        return {severity: count for severity, count in counts.items() if count}
-
-    def verdict(self) -> str:
-        """The counts in words, as "1 error, 2 warnings"."""
-        words = (f"{n} {s}{'s' * (n > 1)}" for s, n in self.counts().items())
-        return ", ".join(words) or "no findings"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data: title, rows, findings, notes. What is not finite is None."""
@@ -168,17 +120,3 @@ def _wrapped(text: str, width: int, label: str = "") -> list[str]:
 def _plain(value: Any) -> Any:
     """The value; of a number that JSON cannot hold, None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cell(value: Any, digits: int) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.{digits}g}"
-    if isinstance(value, tuple | list):
-        return _text.shape(value)
-    return str(value)
