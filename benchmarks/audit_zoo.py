@@ -272,7 +272,7 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], x: Any) -> Made:
 
 
 def _transformers(name: str, options: dict[str, Any], inputs: dict[str, Any]) -> Made:
-    import transformers
+    import transformers  # type: ignore[import-not-found]
 
     config = getattr(transformers, f"{name}Config")(**options)
     model = getattr(transformers, f"Flax{name}Model")(config, seed=0)

@@ -90,7 +90,7 @@ class Initializer(ABC):
         return self.label or self.call()[0]
 
     @property
-    def __name__(self) -> str:
+    def __name__(self) -> str:  # type: ignore[override]
         return self.call()[0]
 
     def __repr__(self) -> str:

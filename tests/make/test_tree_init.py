@@ -1,6 +1,7 @@
 """tree_init: keys come from paths, rules choose, only_missing keeps, errors list everything."""
 
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -102,7 +103,7 @@ def test_variables_of_nnx_stay_variables():
     graph, state = nnx.split(nnx.eval_shape(model))
     made = tree_init(KEY, state, RULES_OF_MODULES)
     assert jax.tree.structure(made) == jax.tree.structure(state)
-    merged = nnx.merge(graph, made)
+    merged: Any = nnx.merge(graph, made)
     assert isinstance(merged.layers[0].kernel, nnx.Param)
     assert merged(jnp.ones((2, 3))).shape == (2, 4)
     pure = tree_init(KEY, nnx.to_pure_dict(state), RULES_OF_MODULES)  # the same keys by path

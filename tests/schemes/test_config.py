@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -154,10 +155,11 @@ def test_round_trip_of_what_autoinit_advises():
         advice = jaxinit.autoinit.explain(apply, params, x, rule=rule)
         drawn = jaxinit.autoinit(KEY, apply, params, x, rule=rule)
         for path, choice in advice.items():
-            assert_round_trip(choice.initializer)
+            init: Any = choice.initializer
+            assert_round_trip(init)
             value = tree_init.path_hash((path,))
             own = jax.random.fold_in(jax.random.fold_in(KEY, value >> 32), value & 0xFFFFFFFF)
-            again = initializers.get(choice.initializer.to_config())(own, shapes[path])
+            again = initializers.get(init.to_config())(own, shapes[path])
             np.testing.assert_array_equal(drawn[path], again)
 
 

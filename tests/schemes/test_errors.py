@@ -57,7 +57,7 @@ CASES = [
     (lambda: initializers.truncated_normal(1.0, lower=NAN), ValueError, r"^truncated_normal: lower must be finite; got nan\.$"),
     (lambda: initializers.constant("a"), TypeError, r"^constant: value must be a number or an array of numbers; got 'a'\.$"),
     (lambda: jaxinit.constant(KEY, (2, 2), value=[1.0, 2.0, 3.0]), ValueError, r"^constant: a value of shape \(3,\) does not broadcast to \(2, 2\)\.$"),
-    (lambda: initializers.variance_scaling(1.0, "fan_inn", "normal"), ValueError, r"got 'fan_inn'; did you mean fan_in, fan_avg\?$"),
+    (lambda: initializers.variance_scaling(1.0, "fan_inn", "normal"), ValueError, r"got 'fan_inn'; did you mean fan_in\?$"),
     (lambda: initializers.variance_scaling(fans=3), TypeError, r"^variance_scaling: fans must be \(fan_in, fan_out\); got 3\.$"),
     (lambda: initializers.he_normal(fans=(0, 1)), ValueError, r"^he_normal: each of fans must be above 0; got 0\.0\."),
     (lambda: initializers.truncated_normal(lower=None), TypeError, r"^truncated_normal: lower must be a number; got None\.$"),
