@@ -134,7 +134,7 @@ def control(eqn: JaxprEqn) -> Control | None:
     """The parts of a loop or a branch; None for anything else."""
     params, inputs = eqn.params, range(len(eqn.invars))
     if eqn.primitive is primitives.scan_p:
-        start, carry = params["num_consts"], params["num_carry"]
+        start, carry = _scan_counts(params)
         options = {name: params[name] for name in ("length", "reverse", "unroll")}
         carried = {i: start + i for i in range(carry)}
         options |= {"first_scanned": start + carry}
@@ -149,6 +149,14 @@ def control(eqn: JaxprEqn) -> Control | None:
         bodies = tuple(closed(branch) for branch in params["branches"])
         return Control(bodies, (tuple(inputs[1:]),) * len(bodies), {}, (0,), None, {})
     return None
+
+
+def _scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """How many inputs of a scan are constants, and how many are its carry; JAX 0.12 nests them."""
+    if "ft_in" not in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carry, _ = params["ft_in"].unpack()
+    return len(constants), len(carry)
 
 
 def _plain_branch(eqn: JaxprEqn) -> bool:
