@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax import lax
 from jax.extend import core
@@ -73,6 +74,8 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
     A jitted function of one result that chooses by platform stays whole, unless ``kernels`` are
     asked for: it was made to be compiled as it stands, as jaxinit's own draws are.
     """
+    if eqn.primitive.name == "unstack":
+        return _unstacked(eqn)
     name = _WRAPPERS.get(eqn.primitive)
     if name is None:
         return None
@@ -81,6 +84,17 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
         return body
     chooses = any(inner.primitive.name == PLATFORM_INDEX for inner in body.jaxpr.eqns)
     return None if chooses and len(eqn.outvars) == 1 else body
+
+
+def _unstacked(eqn: JaxprEqn) -> ClosedJaxpr:
+    """The parts of an array along an axis, by slices; JAX 0.12 has an operation of its own."""
+    axis = eqn.params["axis"]
+    whole: Any = eqn.invars[0].aval
+
+    def slices(x: jax.Array) -> list[jax.Array]:
+        return [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(len(eqn.outvars))]
+
+    return jax.make_jaxpr(slices)(jax.ShapeDtypeStruct(whole.shape, whole.dtype))
 
 
 def is_kernel(primitive: core.Primitive) -> bool:
