@@ -1,8 +1,8 @@
 """The benchmark suite: python -m benchmarks [--quick | --full] [--json FILE]
 
     python -m benchmarks                        # some eight minutes; tables on the screen
-    python -m benchmarks --quick                # small arrays, about a minute: are all rows there?
-    python -m benchmarks --full --json FILE     # sizes up to memory, every scheme and dtype
+    python -m benchmarks --quick                # small arrays, about a minute: do all of them run?
+    python -m benchmarks --full --json FILE     # sizes up to memory, every distribution and dtype
     python -m benchmarks report FILE            # docs/benchmarks.md and two figures from it
     python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
 
@@ -48,7 +48,7 @@ def run(effort: str, out: Path | None) -> int:
 
 
 def _command(effort: str) -> str:
-    """What was typed."""
+    """The command as it was typed."""
     return "python -m benchmarks" + ("" if effort == "default" else f" --{effort}")
 
 
@@ -81,7 +81,7 @@ def check(file: Path, baseline: Path) -> int:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""What is measured: arrays by size, law and model; trees, saving and more in fresh processes."""
+"""What is measured: arrays by size, distribution and model; in fresh processes trees and more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DTYPES = (
 
 
 class Case(NamedTuple):
-    """A row of a table, and who competes in it."""
+    """One row of a table, and the contenders in it."""
 
     table: str
     subject: Any  # an Array, or the arguments of a probe
@@ -40,19 +40,19 @@ def _two(power: int) -> tuple[int, int]:
 
 
 def _largest() -> int:
-    """The power of two of elements of which half the memory holds what JAX needs, 30 at most."""
+    """The largest power of two of elements, at most 30, that JAX can make in half the memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(30, (memory // 36).bit_length() - 1)  # output and temporaries, bytes an element: 18
 
 
 def _slow(array: Array) -> tuple[str, ...]:
-    """Who takes too long for the default's largest size."""
+    """The contenders that are too slow for the largest size of a default run."""
     keyed = ("jax, rbg", "jax, unsafe_rbg", "keras")
     return (*keyed, "torch") if array.family == "truncated_normal" else keyed
 
 
 def arrays(effort: str) -> Iterator[Case]:
-    """By size, by law and dtype, by model."""
+    """The arrays: by size, by distribution and dtype, and by model."""
     powers = {
         "quick": (16,),
         "default": (16, 20, 24, 26),
@@ -81,7 +81,7 @@ def arrays(effort: str) -> Iterator[Case]:
 
 
 def programs(effort: str) -> Iterator[Case]:
-    """Probes: (name, arguments before the contender's), in fresh processes."""
+    """The probes, run in fresh processes: their names, and the arguments before the contender."""
     layers = {"quick": (1,), "default": (4, 16), "full": (8, 16, 32, 64)}[effort]
     for n in layers:
         yield Case("compiling", ("compiling", n), ("jaxinit", "jax"))

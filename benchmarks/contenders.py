@@ -1,4 +1,4 @@
-"""Who is measured against whom: each makes the same array, as its own users would."""
+"""The contenders: each makes the same array, as the users of its library would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxinit import initializers
 
-STDDEV, BOUND = 0.02, 0.05  # of the laws; the schemes have their own by fan_in
+STDDEV, BOUND = 0.02, 0.05  # of the plain distributions; He's come from fan_in
 _OPTIONS: dict[str, dict[str, float]] = {
     "normal": {"stddev": STDDEV},
     "truncated_normal": {"stddev": STDDEV},
@@ -25,7 +25,7 @@ _OPTIONS: dict[str, dict[str, float]] = {
 
 
 class Array(NamedTuple):
-    """An array to make: by a scheme of jax.nn.initializers, with a name for the table."""
+    """An array to make with an initializer of jax.nn.initializers, and its name in the table."""
 
     scheme: str
     shape: tuple[int, ...]
@@ -34,24 +34,24 @@ class Array(NamedTuple):
 
     @property
     def family(self) -> str:
-        """normal, uniform, or truncated_normal, which is what he_normal and its kin are."""
+        """normal, uniform, or truncated_normal, which he_normal and its relatives are."""
         if self.scheme == "normal":
             return "normal"
         return "uniform" if self.scheme.endswith("uniform") else "truncated_normal"
 
     @property
     def stddev(self) -> float:
-        """Of He's schemes, and of the laws as they are called here."""
+        """The standard deviation: He's, or the one that the plain distributions are given here."""
         return math.sqrt(2 / self.shape[-2]) if self.scheme.startswith("he_") else STDDEV
 
     @property
     def bound(self) -> float:
-        """Of a uniform law."""
+        """The bound of a uniform distribution."""
         return math.sqrt(3) * self.stddev if self.scheme.startswith("he_") else BOUND
 
 
 class Prepared(NamedTuple):
-    """A call that returns when the array is there, and what making it ready took."""
+    """A call that returns when the array is computed, and what preparing it took."""
 
     call: Callable[[], Any]
     compile_seconds: float | None = None
@@ -72,7 +72,7 @@ def takes_part(contender: str, array: Array) -> bool:
 
 @functools.cache
 def prepare(contender: str, array: Array) -> Prepared:
-    """The contender at this array, compiled, its first call behind it."""
+    """The contender for this array, compiled and called once."""
     with _wide(array):
         prepared = CONTENDERS[contender](array)
 
@@ -85,12 +85,12 @@ def prepare(contender: str, array: Array) -> Prepared:
 
 
 def _wide(array: Array) -> Any:
-    """JAX makes 64-bit floats only where it is told to."""
+    """JAX makes 64-bit floats only if it is told to."""
     return jax.enable_x64(array.dtype in ("float64", "complex128"))
 
 
 def _jitted(make: Callable[..., Any], *arguments: Any) -> Prepared:
-    """Compiled by one jit; what the program needs by XLA's own account."""
+    """Compiled by one jit, with the memory that XLA says the program needs."""
     start = time.perf_counter()
     compiled = jax.jit(make).lower(*arguments).compile()
     seconds, memory = time.perf_counter() - start, compiled.memory_analysis()
@@ -137,7 +137,7 @@ def _keras(array: Array) -> Prepared:
 
 
 def _numpy(array: Array) -> Prepared:
-    """Its fastest generator, in float32 where it has it, and then rounded."""
+    """NumPy's fastest generator, in float32 if it has it, and then rounded to the dtype."""
     generator = np.random.Generator(np.random.SFC64(0))
     dtype = np.float64 if array.dtype == "float64" else np.float32
 
@@ -156,7 +156,7 @@ def _numpy(array: Array) -> Prepared:
 
 
 def _torch(array: Array) -> Prepared:
-    """Its in-place laws, on the GPU where it finds one."""
+    """The in-place methods of torch tensors, on the GPU if there is one."""
     import torch  # pyright: ignore[reportMissingImports]
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

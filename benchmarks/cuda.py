@@ -1,4 +1,4 @@
-"""What XLA makes of a draw for an H100, read without one.
+"""The programs that XLA compiles for an H100, read and counted without a GPU.
 
     JAX_PLATFORMS=cpu python -m benchmarks.cuda [--compiling LAYERS]
 
@@ -140,7 +140,7 @@ def instructions(kernel: Kernel) -> Counter[str]:
 
 
 def clocks(count: Counter[str], elements: int, nbytes: int) -> dict[str, float]:
-    """Of one core, for an element, by what needs them; the largest is the bound."""
+    """Clocks of one core for an element, by the unit that needs them; the largest is the bound."""
     used: Counter[str] = Counter()
     for name, n in count.items():
         unit = next(
@@ -170,7 +170,7 @@ def compiling(layers: int) -> None:
 
 
 def table() -> None:
-    """Jaxinit's draws beside those of jax.nn.initializers, 2^30 elements."""
+    """The table: draws of jaxinit and of jax.nn.initializers, 2^30 elements."""
     shape = (2**15, 2**15)
     shown = Table(title=f"Compiled for an H100, jax {jax.__version__}, nothing run")
     for head in ("scheme", "", "kernels", "temporaries, KiB", "instructions", "bound by"):

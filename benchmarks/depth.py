@@ -96,7 +96,7 @@ def studies(quick: bool) -> dict[str, Study]:
 
 
 def measured(study: Study, name: str, rule: str, seeds: int) -> dict[str, np.ndarray]:
-    """The medians over seeds of every layer's numbers, by the keys of a report's rows."""
+    """The medians over seeds of each layer's numbers, by the keys of a report's rows."""
     model = study.model(ACTIVATIONS[name])
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(study.shape))
     runs = []

@@ -1,4 +1,4 @@
-"""A deep plain network on a small real task: does it train from where it starts?
+"""A deep plain network on a small real task: does it train from its initialization?
 
     python -m benchmarks.digits
 

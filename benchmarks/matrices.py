@@ -53,7 +53,7 @@ def newton(x: jax.Array) -> jax.Array:
 
 
 def _by(method: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array, Shape], jax.Array]:
-    """A Gaussian of ours, and then the method."""
+    """A Gaussian matrix of jaxinit, orthogonalised by the method."""
     jitted, gaussian = jax.jit(method), initializers.normal(1.0)
     return lambda key, shape: jitted(gaussian(key, shape))
 
@@ -69,7 +69,7 @@ WAYS: dict[str, Callable[[jax.Array, Shape], jax.Array]] = {
 
 @functools.cache
 def prepare(contender: str, array: Array) -> Prepared:
-    """The way at this shape, its first call behind it."""
+    """One method at this shape, after its first call."""
     key, make = jax.random.key(0), WAYS[contender]
     prepared = Prepared(lambda: jax.block_until_ready(make(key, array.shape)))
     prepared.call()

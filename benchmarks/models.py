@@ -1,4 +1,4 @@
-"""The transformer that trees are made of, nine leaves a layer and a few more, linen and nnx."""
+"""The transformer whose trees are made, with nine parameters in each layer, in Linen and NNX."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Model(nn.Module):
 
 
 class NnxLayer(nnx.Module):
-    """The same of nnx."""
+    """The same block in NNX."""
 
     def __init__(self, width: int, source: Any, rngs: nnx.Rngs):
         def dense(inputs: int, outputs: int) -> nnx.Linear:
@@ -60,7 +60,7 @@ class NnxLayer(nnx.Module):
 
 
 class NnxModel(nnx.Module):
-    """The language model of nnx."""
+    """The language model in NNX."""
 
     def __init__(self, layers: int, width: int, source: Any, rngs: nnx.Rngs):
         small = source.normal(0.02)

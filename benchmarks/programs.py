@@ -27,7 +27,7 @@ def _status(field: str) -> int:
 
 
 def _on_cpu(devices: int = 1) -> None:
-    """What is measured here is of the host: its memory, or several devices that it has."""
+    """Use the CPU: what is measured here is the memory of the host, or several devices on it."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -104,7 +104,7 @@ def memory(dtype: str, contender: str) -> Result:
 
 
 def tree(kind: str, layers: int, contender: str, width: int = 512, place: Any = None) -> Result:
-    """From nothing to parameters that are ready: by jit(init), or leaf by leaf."""
+    """From nothing to parameters that are ready: by jit(init), or array by array."""
     import jax
 
     import jaxinit
@@ -137,7 +137,7 @@ def tree(kind: str, layers: int, contender: str, width: int = 512, place: Any = 
 
 
 def _compile_seconds() -> list[float]:
-    """Grows by the seconds of each program that XLA compiles from now on."""
+    """A list that gets the seconds of each program that XLA compiles from now on."""
     import jax
 
     found: list[float] = []
@@ -151,7 +151,7 @@ def _compile_seconds() -> list[float]:
 
 
 def _first_leaf() -> list[float]:
-    """Is given the moment when the first leaf that is made alone is there."""
+    """A list that gets the time at which the first array that is made by itself is ready."""
     from jaxinit._make.compile import Maker
 
     leaf, found = Maker.leaf, []
@@ -168,7 +168,7 @@ def _first_leaf() -> list[float]:
 
 
 def growth(layers: int, contender: str) -> Result:
-    """A small tree: what is left is tracing and compiling."""
+    """A tree so small that tracing and compiling take all the time."""
     return tree("linen", layers, contender, width=64)
 
 
@@ -222,7 +222,7 @@ def _process(port: int, count: int, index: int, contender: str) -> Result:
 
 
 def planning(size: str, contender: str) -> Result:
-    """Plan Llama 3, of which nothing is allocated."""
+    """Plan Llama 3 without allocating any of it."""
     import jaxinit
     from examples import llama
 

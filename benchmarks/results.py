@@ -55,7 +55,7 @@ def by_case(found: Iterable[Row]) -> dict[tuple[str, str], dict[str, Row]]:
 
 
 def missing(found: Iterable[Row], expected: Iterable[Case]) -> list[str]:
-    """What is not there, or is no figure."""
+    """The rows that are missing, and the figures that are not finite numbers."""
     have, lost = by_case(found), []
     for case in expected:
         name = f"{case.table}: {label(case)}"
@@ -76,7 +76,7 @@ def _is_figure(x: Any) -> bool:
 
 
 def ratios(found: Iterable[Row]) -> dict[str, float]:
-    """How many times as fast as the reference jaxinit is, by case."""
+    """By case, how many times as fast as its reference jaxinit is."""
     ratio = {}
     for (table, case), of_case in by_case(found).items():
         other = next((of_case[name] for name in REFERENCE if name in of_case), None)

@@ -13,7 +13,7 @@ BLOCK_SECONDS = 0.3  # of one contender's turn, in which it is called at most 50
 
 
 def test_array(benchmark: Any, case: Case, contender: str) -> None:
-    """Time of a call; the array that it made is freed outside of it.
+    """The time of one call; the array that it makes is freed outside the measurement.
 
     The first call of a turn is not counted: the contender before left it pages to fault in again.
     """
@@ -39,7 +39,7 @@ def test_array(benchmark: Any, case: Case, contender: str) -> None:
 
 
 def test_program(benchmark: Any, case: Case, contender: str) -> None:
-    """A probe in a fresh process, which says itself how long it took at what is measured."""
+    """A probe in a fresh process, which measures the time itself and prints it."""
     name, *arguments = case.subject
     found = benchmark.pedantic(programs.probe, (name, *arguments, contender))
     benchmark.extra_info |= _row(case, contender) | found

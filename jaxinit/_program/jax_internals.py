@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax import lax
 from jax.extend import core
@@ -74,6 +75,8 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
     meant to be compiled as it stands, like jaxinit's own draws, and gives None too, unless
     ``kernels`` is true.
     """
+    if eqn.primitive.name == "unstack":
+        return _unstacked(eqn)
     name = _WRAPPERS.get(eqn.primitive)
     if name is None:
         return None
@@ -91,6 +94,17 @@ def enclosed(primitive: core.Primitive, params: Mapping[str, Any]) -> ClosedJaxp
     """
     name = {"shard_map": "jaxpr", "custom_partitioning": "call"}.get(primitive.name)
     return None if name is None else closed(params[name])
+
+
+def _unstacked(eqn: JaxprEqn) -> ClosedJaxpr:
+    """The parts of an array along an axis, by slices; JAX 0.12 has an operation of its own."""
+    axis = eqn.params["axis"]
+    whole: Any = eqn.invars[0].aval
+
+    def slices(x: jax.Array) -> list[jax.Array]:
+        return [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(len(eqn.outvars))]
+
+    return jax.make_jaxpr(slices)(jax.ShapeDtypeStruct(whole.shape, whole.dtype))
 
 
 def is_kernel(primitive: core.Primitive) -> bool:
@@ -149,7 +163,7 @@ def control(eqn: JaxprEqn) -> Control | None:
     """The equation in the form of ``Control`` if it is a scan, while or cond; else None."""
     params, inputs = eqn.params, range(len(eqn.invars))
     if eqn.primitive is primitives.scan_p:
-        start, carry = params["num_consts"], params["num_carry"]
+        start, carry = _scan_counts(params)
         options = {name: params[name] for name in ("length", "reverse", "unroll")}
         carried = {i: start + i for i in range(carry)}
         options |= {"first_scanned": start + carry}
@@ -186,6 +200,14 @@ def control(eqn: JaxprEqn) -> Control | None:
             options={},
         )
     return None
+
+
+def _scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """How many inputs of a scan are constants, and how many are its carry; JAX 0.12 nests them."""
+    if "ft_in" not in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carry, _ = params["ft_in"].unpack()
+    return len(constants), len(carry)
 
 
 def _plain_branch(eqn: JaxprEqn) -> bool:

@@ -1,7 +1,7 @@
-"""The stream and the laws again, in NumPy, from their specification in docs/stream.md.
+"""The random words and the distributions in NumPy, from their specification in docs/stream.md.
 
-Independent of the code under test but for the polynomials' coefficients, which are part of the
-specification (and are derived anew by derive_coefficients.py).
+This is independent of the code under test, except for the coefficients of the polynomials. They are
+part of the specification, and derive_coefficients.py derives them anew.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def wide_words(data, index):
 
 
 class Arithmetic:
-    """The laws for one word width; every operation rounded, none fused."""
+    """The distributions for words of one width. Every operation is rounded, and none is fused."""
 
     def __init__(self, bits):
         self.bits, self.f, self.i, self.u = bits, FLOATS[bits], SIGNED[bits], UNSIGNED[bits]

@@ -1,4 +1,4 @@
-"""The laws: against the exact quantile, against NumPy bit for bit, and by enumeration."""
+"""Values from words: against the exact quantile, against NumPy bit for bit, and by enumeration."""
 
 import math
 
@@ -52,7 +52,7 @@ def chunks(exhaustive):
 
 
 def check_law(law, exact, exhaustive):
-    """Error, oddness, order, finiteness; returns E[x] and E[x^2] over the words seen."""
+    """Check error, oddness, order and finiteness; return E[x] and E[x^2] over the words seen."""
     evaluate = jax.jit(lambda w: (law(w)[0], law(~w)[0]))
     first = second = count = 0.0
     previous = -math.inf

@@ -1,4 +1,4 @@
-"""The arithmetic that stands in for what differs between backends."""
+"""The arithmetic that replaces operations which differ between backends."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Sharding over eight devices: the same bits, each device its own part, no temporaries."""
+"""Sharding over eight devices: the same bits, each device makes its own part, no temporaries."""
 
 import functools
 import math
@@ -31,7 +31,7 @@ def assert_placed(array, sharding, expected):
 
 
 def assert_local(jitted):
-    """No collective in the program, no temporaries."""
+    """The program has no collective operation and no temporaries."""
     compiled = jitted.lower(KEY).compile()
     pattern = r"\b(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\("
     assert not re.findall(pattern, compiled.as_text())

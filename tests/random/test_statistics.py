@@ -1,4 +1,4 @@
-"""Statistics: fixed keys, two-sided, one error budget; each check with its power twin.
+"""Statistics with fixed keys: two-sided tests under one error budget, each with a power twin.
 
 The suite may fail a right implementation with probability ``BUDGET`` in all, divided evenly among
 its checks; a twin shows that the same check rejects a scale that is 2 % wrong.
@@ -34,7 +34,7 @@ def p_mean(x, law):
 
 
 def p_variance(x, law):
-    """By the law's exact fourth moment."""
+    """By the exact fourth moment of the distribution."""
     central = ((x - law.mean()) ** 2).mean()
     fourth = law.expect(lambda t: (t - law.mean()) ** 4)
     z = (central / law.var() - 1) / math.sqrt((fourth / law.var() ** 2 - 1) / x.size)

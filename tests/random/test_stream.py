@@ -1,4 +1,4 @@
-"""The stream: known answers, JAX's own words, every kind of key, any part of any array."""
+"""The random words: known answers, JAX's own words, every kind of key, any part of any array."""
 
 import jax
 import jax.numpy as jnp
