@@ -16,7 +16,12 @@ from .figure import draw
 from .findings import SEVERITIES, Finding
 from .page import page
 
-_COLOURS = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+_COLOURS = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "note": "bold cyan",
+    "fine": "bold green",
+}
 _LISTED = 4  # paths that are printed of one finding
 
 
@@ -75,7 +80,8 @@ class Report:
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         """Each part of the printed report, and its style."""
         yield from ((line, "bold") for line in _wrapped(self.title, width))
-        yield self.verdict(), "bold red" if self.findings else "bold green"
+        worst = self.findings[0].severity if self.findings else "fine"
+        yield self.verdict(), _COLOURS[worst]
         for finding in self.findings:
             yield from _told(finding, width)
         if self.has_table:
