@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from .. import _text
-from .figure import draw
+from .figure import Curve, draw
 from .findings import SEVERITIES, Finding
-from .page import page
+from .page import Content, page
 
 _COLOURS = {
     "error": "bold red",
@@ -31,17 +31,6 @@ class Column(NamedTuple):
     key: str
     heading: str
     digits: int = 3
-
-
-class Curve(NamedTuple):
-    """A panel of the figure: the rows' key of what was measured, and of what it should be."""
-
-    label: str
-    measured: str
-    predicted: str | None = None
-    log: bool = True
-    word: str = "predicted"
-    joined: bool = True  # by a line, as predictions from layer to layer are
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +119,7 @@ class Report:
         Points are what was measured, lines or ticks what was expected; findings are marked. Needs
         Matplotlib; raises ImportError where it is not installed.
         """
-        figure = draw(self)
+        figure = self._figure()
         figure.suptitle(_text.visible(self.title), x=0.02, ha="left", fontsize=11)
         figure.savefig(path, dpi=150, bbox_inches="tight")
 
@@ -140,10 +129,18 @@ class Report:
         Needs Matplotlib for the figure; raises ImportError where it is not installed.
         """
         stream = io.BytesIO()
-        draw(self).savefig(stream, format="png", dpi=150, bbox_inches="tight")
+        self._figure().savefig(stream, format="png", dpi=150, bbox_inches="tight")
         image = base64.b64encode(stream.getvalue()).decode()
+        headings, cells, numeric = self.cells()
+        worst = {p: f.severity for f in reversed(self.findings) for p in (f.path, *f.also)}
+        marks = [worst.get(str(row.get("path")), "") for row in self.rows]
+        table = _text.html_table(headings, cells, right=numeric, marks=marks)
+        content = Content(self.title, self.counts(), self.findings, self.notes, table, image)
         with open(path, "w", encoding="utf-8") as file:
-            file.write(page(self, image))
+            file.write(page(content))
+
+    def _figure(self) -> Any:
+        return draw(self.rows, self.curves, self.findings, self.columns[0].heading)
 
 
 def _told(finding: Finding, width: int) -> Iterator[tuple[str, str]]:
