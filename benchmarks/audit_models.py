@@ -296,7 +296,7 @@ def main() -> None:
     """Measure, and print the two tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default="", help="only models whose name begins so")
-    parser.add_argument("--dev", action="store_true", help="leave out the held-out models")
+    parser.add_argument("--only", choices=("dev", "held-out"), help="only one of the two groups")
     parser.add_argument("--detail", action="store_true", help="print each miss")
     chosen = parser.parse_args()
     console, outcomes = Console(width=140), []
@@ -304,7 +304,8 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         for model in MODELS():
-            if not model.name.startswith(chosen.models) or (chosen.dev and model.held_out):
+            group = "held-out" if model.held_out else "dev"
+            if not model.name.startswith(chosen.models) or chosen.only not in (None, group):
                 continue
             try:
                 mine = list(measure(model))

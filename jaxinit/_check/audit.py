@@ -17,9 +17,9 @@ from . import array_rules, model_rules
 from .array_statistics import Statistics, describe
 from .checkpoint import stored_arrays
 from .conventions import Known
+from .figure import Curve
 from .findings import Finding, grouped, worst_first
-from .measurements import Column, Curve
-from .report import Report
+from .report import Column, Report
 from .signal import Run, has_values
 from .spread_rules import of_spread
 from .subject import Model, Subject

@@ -96,9 +96,11 @@ def _zero_kernel(s: Subject, model: Model) -> Finding:
 def _zero_scale(s: Subject, model: Model) -> Finding:
     """The scale of a norm; deliberate where the same scale of other layers is zero too."""
     others = [other for other in model.subjects if other.role == "scale" and other is not s]
-    alike = [other for other in others if _tail(other) == _tail(s)] or others
+    alike = [other for other in others if _tail(other) == _tail(s)]
+    if model.run is None and not alike:
+        alike = others
     odd = [other for other in alike if not _is_zero(other)]
-    if model.run is None and (2 * len(odd) > len(alike) or not others):
+    if 2 * len(odd) > len(alike) or (model.run is None and not others):
         return Finding(
             "warning",
             "zero",

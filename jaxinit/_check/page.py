@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from .. import _text
-
-if TYPE_CHECKING:
-    from .findings import Finding
-    from .measurements import Measurements
+from .findings import Finding
 
 _LISTED = 40  # paths that are listed of one finding
 
@@ -39,15 +37,19 @@ tr.note td:first-child { box-shadow: inset 4px 0 #55a868 }
 """.strip()
 
 
-def page(report: Measurements, image: str) -> str:
-    """The page; everything that comes from outside is escaped.
+class Content(NamedTuple):
+    """What a page shows: ``table`` is in HTML, ``image`` a PNG file in base64."""
 
-    ``image`` is the figure as a PNG file in base64.
-    """
-    headings, cells, numeric = report.cells()
-    worst = {path: f.severity for f in reversed(report.findings) for path in (f.path, *f.also)}
-    marks = [worst.get(str(row.get("path")), "") for row in report.rows]
-    table = _text.html_table(headings, cells, right=numeric, marks=marks)
+    title: str
+    counts: Mapping[str, int]
+    findings: Sequence[Finding]
+    notes: Sequence[str]
+    table: str
+    image: str
+
+
+def page(report: Content) -> str:
+    """The page; everything that comes from outside is escaped."""
     notes = "".join(f"<p>{_escaped(note)}</p>" for note in report.notes)
     title = _escaped(report.title)
     return f"""<!doctype html>
@@ -58,9 +60,9 @@ def page(report: Measurements, image: str) -> str:
 <p class="counts">{_counts(report)}</p>
 {_findings(report)}
 <h2>Figure</h2>
-<img alt="{title}" src="data:image/png;base64,{image}">
+<img alt="{title}" src="data:image/png;base64,{report.image}">
 {notes}<h2>All rows</h2>
-<div class="scroll">{table}</div></body></html>
+<div class="scroll">{report.table}</div></body></html>
 """
 
 
@@ -68,17 +70,16 @@ def _escaped(text: str) -> str:
     return html.escape(_text.visible(text))
 
 
-def _counts(report: Measurements) -> str:
-    counts = report.counts()
-    if not counts:
+def _counts(report: Content) -> str:
+    if not report.counts:
         return '<span class="fine">no findings</span>'
     return "".join(
         f'<span class="{severity}">{count} {severity}{"s" * (count > 1)}</span>'
-        for severity, count in counts.items()
+        for severity, count in report.counts.items()
     )
 
 
-def _findings(report: Measurements) -> str:
+def _findings(report: Content) -> str:
     if not report.findings:
         return ""
     rows = "\n".join(_finding(f) for f in report.findings)

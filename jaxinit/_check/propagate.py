@@ -12,11 +12,11 @@ import numpy as np
 
 from .._infer.infer import Reading, read
 from .._program.trees import arrays
+from .figure import Curve
 from .findings import worst_first
 from .measure import cosine, layers, measure
-from .measurements import Column, Curve
 from .prediction import predict, spots_of
-from .report import Report
+from .report import Column, Report
 from .signal_findings import findings
 
 Tree = Any

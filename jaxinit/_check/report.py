@@ -9,32 +9,49 @@ import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _text
-from .figure import draw
-from .findings import Finding
-from .measurements import Measurements
-from .page import page
+from .figure import Curve, draw
+from .findings import SEVERITIES, Finding
+from .page import Content, page
 
-_COLOURS = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+_COLOURS = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "note": "bold cyan",
+    "fine": "bold green",
+}
 _LISTED = 4  # paths that are printed of one finding
 
 
+class Column(NamedTuple):
+    """A column of the table: the key of the rows, the heading, the digits of its numbers."""
+
+    key: str
+    heading: str
+    digits: int = 3
+
+
 @dataclass(frozen=True, eq=False)
-class Report(Measurements):
+class Report:
     """What a check found. ``print`` it for the findings.
 
     Attributes:
       title: what was checked.
       findings: what is wrong, worst first; empty when all is well.
       rows: the measurements, a mapping for each layer or parameter.
-      columns: which of the measurements are in the table.
-      curves: which of them are in the figure.
+      columns, curves: which of them are in the table and in the figure.
       notes: what else is to be said.
       has_table: whether the table is printed too.
     """
 
+    title: str
+    findings: list[Finding]
+    rows: list[dict[str, Any]]
+    columns: tuple[Column, ...]
+    curves: tuple[Curve, ...]
+    notes: tuple[str, ...] = ()
     has_table: bool = True
 
     def __repr__(self) -> str:
@@ -52,7 +69,8 @@ class Report(Measurements):
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         """Each part of the printed report, and its style."""
         yield from ((line, "bold") for line in _wrapped(self.title, width))
-        yield self.verdict(), "bold red" if self.findings else "bold green"
+        worst = self.findings[0].severity if self.findings else "fine"
+        yield self.verdict(), _COLOURS[worst]
         for finding in self.findings:
             yield from _told(finding, width)
         if self.has_table:
@@ -60,6 +78,31 @@ class Report(Measurements):
             yield self.table(width), ""
         for note in self.notes:
             yield from ((line, "dim") for line in _wrapped(note, width))
+
+    def table(self, width: int | None = None) -> str:
+        """All rows as a table of plain text, as wide as the terminal or ``width`` characters."""
+        headings, cells, numeric = self.cells()
+        return _text.table(headings, cells, right=numeric, width=width)
+
+    def cells(self) -> tuple[list[str], list[list[str]], list[int]]:
+        """The headings of the table, its rows as text, and which columns are of numbers."""
+        cells = [[_cell(row.get(c.key), c.digits) for c in self.columns] for row in self.rows]
+        numeric = [
+            i
+            for i, c in enumerate(self.columns)
+            if any(isinstance(row.get(c.key), int | float) for row in self.rows)
+        ]
+        return [c.heading for c in self.columns], cells, numeric
+
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each severity that occurs."""
+        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
+        return {severity: count for severity, count in counts.items() if count}
+
+    def verdict(self) -> str:
+        """The counts in words, as "1 error, 2 warnings"."""
+        words = (f"{n} {s}{'s' * (n > 1)}" for s, n in self.counts().items())
+        return ", ".join(words) or "no findings"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data: title, rows, findings, notes. What is not finite is None."""
@@ -76,7 +119,7 @@ class Report(Measurements):
         Points are what was measured, lines or ticks what was expected; findings are marked. Needs
         Matplotlib; raises ImportError where it is not installed.
         """
-        figure = draw(self)
+        figure = self._figure()
         figure.suptitle(_text.visible(self.title), x=0.02, ha="left", fontsize=11)
         figure.savefig(path, dpi=150, bbox_inches="tight")
 
@@ -86,10 +129,18 @@ class Report(Measurements):
         Needs Matplotlib for the figure; raises ImportError where it is not installed.
         """
         stream = io.BytesIO()
-        draw(self).savefig(stream, format="png", dpi=150, bbox_inches="tight")
+        self._figure().savefig(stream, format="png", dpi=150, bbox_inches="tight")
         image = base64.b64encode(stream.getvalue()).decode()
+        headings, cells, numeric = self.cells()
+        worst = {p: f.severity for f in reversed(self.findings) for p in (f.path, *f.also)}
+        marks = [worst.get(str(row.get("path")), "") for row in self.rows]
+        table = _text.html_table(headings, cells, right=numeric, marks=marks)
+        content = Content(self.title, self.counts(), self.findings, self.notes, table, image)
         with open(path, "w", encoding="utf-8") as file:
-            file.write(page(self, image))
+            file.write(page(content))
+
+    def _figure(self) -> Any:
+        return draw(self.rows, self.curves, self.findings, self.columns[0].heading)
 
 
 def _told(finding: Finding, width: int) -> Iterator[tuple[str, str]]:
@@ -120,3 +171,17 @@ def _wrapped(text: str, width: int, label: str = "") -> list[str]:
 def _plain(value: Any) -> Any:
     """The value; of a number that JSON cannot hold, None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    if isinstance(value, tuple | list):
+        return _text.shape(value)
+    return str(value)
