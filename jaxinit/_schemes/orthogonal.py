@@ -91,7 +91,8 @@ def _reflectors(x: Array) -> tuple[Array, Array]:
     diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)[..., None, :]
     size = jnp.abs(diagonal)
     phase = diagonal / size
-    v = low + jnp.eye(*x.shape[-2:], dtype=x.dtype) * (phase * norm)
+    unit = jnp.broadcast_to(jnp.eye(*x.shape[-2:], dtype=x.dtype), x.shape)
+    v = low + unit * (phase * norm)
     return v / jnp.sqrt(norm * (norm + size)), -phase
 
 
