@@ -358,7 +358,7 @@ def mimetic_attention(
     def factors(matrix: jax.Array, rank: int) -> tuple[jax.Array, jax.Array]:
         left, values, right = jnp.linalg.svd(matrix)
         root = jnp.sqrt(values[:rank])
-        return left[:, :rank] * root, right[:rank].T * root
+        return left[:, :rank] * root[None], right[:rank].T * root[None]
 
     pairs = [factors(product(1 + head, query_key, 1.0), size // count) for head in range(count)]
     query, keys = (jnp.stack(each, axis=1) for each in zip(*pairs, strict=True))

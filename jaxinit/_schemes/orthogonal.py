@@ -90,10 +90,10 @@ def _reflectors(x: Array) -> tuple[Array, Array]:
     norm = jnp.sqrt(jnp.sum(jnp.real(low * jnp.conj(low)), axis=-2, keepdims=True))
     diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)[..., None, :]
     size = jnp.abs(diagonal)
-    phase = diagonal / size
+    phase = diagonal / size.astype(x.dtype)
     unit = jnp.broadcast_to(jnp.eye(*x.shape[-2:], dtype=x.dtype), x.shape)
-    v = low + unit * (phase * norm)
-    return v / jnp.sqrt(norm * (norm + size)), -phase
+    v = low + unit * (phase * norm.astype(x.dtype))
+    return v / jnp.sqrt(norm * (norm + size)).astype(x.dtype), -phase
 
 
 def _product(a: Array, b: Array) -> Array:

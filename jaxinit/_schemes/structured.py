@@ -78,9 +78,9 @@ def _patterned_kernel(spec: _Placed, scale: Array) -> Array:
         return index
 
     row, column = flat(view.roles.in_axis), flat(view.roles.out_axis) % view.columns
-    value = spec.element(row, column, view.rows, view.columns) * scale
+    value = spec.element(row, column, view.rows, view.columns).astype(scale.dtype) * scale
     for axis in view.roles.window:
-        value = jnp.where(where[axis] == shape[axis] // 2, value, np.float32(0))
+        value = jnp.where(where[axis] == shape[axis] // 2, value, jnp.zeros((), value.dtype))
     return value.astype(spec.dtype)
 
 

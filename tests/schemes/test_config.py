@@ -144,7 +144,7 @@ def test_round_trip_of_what_autoinit_advises():
         h = jax.lax.conv_general_dilated(
             x, params["grouped"], (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=2
         )
-        h = jax.nn.relu(h) + params["bias"]
+        h = jax.nn.relu(h) + jnp.broadcast_to(params["bias"], h.shape)
         a, b = jnp.split(h @ params["fused"], 2, -1)
         return x + (jax.nn.silu(a) * b) @ params["down"]
 
