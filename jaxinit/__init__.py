@@ -1,4 +1,4 @@
-"""Weight initialization for JAX: choose the right law, make the weights fast, check them."""
+"""Weight initialization for JAX: choose the initializer, make the weights fast, check them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

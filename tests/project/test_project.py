@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from house import HOUSE, complaints
 
 import jaxinit
+from jaxinit import initializers
 
 
 def test_imports_point_down_only():
@@ -50,10 +52,12 @@ def loaded_by(statement):
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-def test_import_loads_nothing_heavy():
+def test_importing_and_drawing_load_jax_and_numpy_alone():
     heavy = {"flax", "orbax", "matplotlib", "scipy", "safetensors", "tensorstore", "rich", "optax"}
-    already = loaded_by("import jax")  # JAX itself may bring some
-    assert not (loaded_by("import jaxinit") & heavy) - already
+    draw = "key = jax.random.key(0); jax.random.normal(key, (4, 4)).block_until_ready()"
+    already = loaded_by(f"import jax; {draw}")  # JAX itself may bring some
+    ours = "jaxinit.he_normal(key, (4, 4), 'bfloat16'); jaxinit.dirac(key, (4, 4))"
+    assert not (loaded_by(f"import jax, jaxinit; {draw}; {ours}") & heavy) - already
     assert "flax" in loaded_by("import jaxinit, flax")  # the check can fail
 
 
@@ -68,9 +72,28 @@ def test_docstring_examples_run(name):
     assert doctest.testmod(module).failed == 0
 
 
-def test_public_names_are_documented():
-    for name in jaxinit.__all__:
-        assert (getattr(jaxinit, name).__doc__ or "").strip(), name
+def needed(name, public):
+    """What the docstring of a public name must have."""
+    constants = ("zeros", "ones", "zeros_init", "ones_init")
+    if inspect.ismodule(public) or inspect.isclass(public) or name in constants:
+        return []
+    return ["Args:", "Raises:", ">>> "]
+
+
+@pytest.mark.parametrize("module", [jaxinit, initializers], ids=lambda module: module.__name__)
+def test_public_names_are_documented(module):
+    missing = []
+    for name in module.__all__:
+        public = getattr(module, name)
+        told = public.__call__ if isinstance(public, type(jaxinit.autoinit)) else public
+        text = inspect.getdoc(told) or ""
+        assert text, name
+        assert not text.startswith(f"{name}("), f"{name} has the docstring that dataclasses get"
+        missing += [f"{name}: {part}" for part in needed(name, public) if part not in text]
+        given = inspect.signature(told).parameters if inspect.isfunction(told) else ()
+        options = [o for o in given if o not in ("self", "args", "kwargs", "inputs", "params")]
+        missing += [f"{name}: {o}" for o in options if "Args:" in text and f"{o}" not in text]
+    assert not missing
 
 
 def test_the_readme_example_runs():

@@ -77,7 +77,7 @@ def test_accuracy_on_a_stride(name):
     assert variance == pytest.approx(VARIANCES[name], rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.enumeration
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_accuracy_and_moments_on_all_words(name):
     law, exact = SYMMETRIC[name]
