@@ -57,7 +57,7 @@ def ours(layers: int) -> Schemes:
 
 
 def theirs(layers: int) -> Schemes:
-    """The same laws from jax.nn.initializers."""
+    """The same distributions from jax.nn.initializers."""
     jaxs = jax.nn.initializers
     up = jaxinit.gain(nn.gelu) ** 2
     return Schemes(

@@ -1,11 +1,11 @@
-"""Autoinit: a whole tree initialised from what its computation is."""
+"""Initializes all parameters of a model from what its computation does with each of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
@@ -25,14 +25,19 @@ from .parameter import Parameter
 Tree = Any
 Init = Callable[..., jax.Array]
 
-RULES = ("standard", "forward", "critical")
-_TABLE_STDDEV = 0.02  # of positions and tokens
+Rule = Literal["standard", "forward", "critical"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+_TABLE_STDDEV = 0.02  # of tables of positions and of tokens
 
 
 class Choice(NamedTuple):
-    """How one parameter is initialised, and why.
+    """How one parameter is initialized, and why.
 
-    ``stddev`` is that of the values drawn, 0 of a constant; None where the default decides.
+    Attributes:
+      initializer: what draws it; None where it is left to ``default``.
+      stddev: the standard deviation of the values drawn, 0 for a constant; None with ``default``.
+      reason: why this initializer.
+      source: the paper that says so.
     """
 
     initializer: Init | None
@@ -48,7 +53,7 @@ class Advice(Mapping[str, Choice]):
     ``print`` it for a table; ``inferred`` is what it rests on.
     """
 
-    rule: str
+    rule: Rule
     inferred: Inferred
     choices: Mapping[str, Choice]
 
@@ -89,39 +94,41 @@ class Autoinit:
         apply_fn: Callable[..., Any],
         shapes: Tree,
         *inputs: Any,
-        rule: str = "standard",
+        rule: Rule = "standard",
         distribution: DistributionName = "truncated_normal",
         q: float = 1.0,
         default: Init | None = None,
         **kwargs: Any,
     ) -> Tree:
-        """Parameters for ``apply_fn(params, *inputs, **kwargs)``, each from what it is for.
+        """Parameters for ``apply_fn(params, *inputs, **kwargs)``, each by what it is for.
 
-        - ``"standard"``: kernels as ``recommend`` advises for the activation they feed, with the
-          fans that ``infer`` found; one that ends a residual branch is divided by the square root
-          of the number of branches; one that maps a recurrent state to itself is orthogonal, gate
-          by gate; embeddings have standard deviation 1/sqrt(features).
-        - ``"forward"``: sigma_w^2 E[s^2] = q, s what the kernel takes (phi(sqrt(q) z) where that
-          is another's activated output, else of second moment 1): every pre-activation has
-          variance q. Biases are zero.
-        - ``"critical"``: the edge of chaos: sigma_w^2 = 1/E[phi'(sqrt(q) z)^2], phi the activation
-          that the kernel takes, so that gradients keep their size, and biases of variance
-          q - sigma_w^2 E[phi(sqrt(q) z)^2], so that q stays q. Where there is no bias, or no such
-          point, as ``"forward"``, and the reason says so.
+        There are three rules for kernels, which have variance sigma_w^2/fan_in:
 
-        Kernels have variance sigma_w^2/fan_in. In all three, biases of normalizations, lora_b and
-        running means are zero, scales and running variances one.
+        - ``"standard"``: what ``recommend`` advises for the activation that the kernel feeds, with
+          the fans that ``infer`` found. A kernel that ends a residual branch is divided by the
+          square root of the number of branches. One that maps a recurrent state to itself is
+          orthogonal, gate by gate. Embeddings have standard deviation 1/sqrt(features).
+        - ``"forward"``: every pre-activation has variance q, because sigma_w^2 E[s^2] = q. Here s
+          is what the kernel takes: phi(sqrt(q) z) where that is the activated output of another
+          kernel, else a signal whose second moment is taken to be 1. Biases are zero.
+        - ``"critical"``: the edge of chaos. sigma_w^2 = 1/E[phi'(sqrt(q) z)^2], phi the activation
+          whose output the kernel takes, so gradients keep their size; and biases have variance
+          q - sigma_w^2 E[phi(sqrt(q) z)^2], so the variance stays q. Where there is no bias, or no
+          such point, this is ``"forward"``, and the reason says so.
+
+        With every rule the biases of normalizations, lora_b and running means are zero, and scales
+        and running variances one.
 
         Args:
           key: one JAX random key; a leaf's own is folded from its path, as ``tree_init`` does.
           apply_fn: the forward pass, as ``infer`` takes it.
-          shapes: its parameters: ShapeDtypeStructs, or arrays, whose values are not used but for
-            leaves that hold no floats.
-          *inputs, **kwargs: its other arguments: arrays, ShapeDtypeStructs, or static.
+          shapes: its parameters, as ShapeDtypeStructs or as arrays. Values are used only where an
+            array does not hold floats.
+          *inputs, **kwargs: its other arguments: arrays, ShapeDtypeStructs, or static values.
           rule: "standard", "forward" or "critical".
           distribution: "truncated_normal", "normal" or "uniform", of kernels but orthogonal ones.
-          q: the variance of pre-activations, of "forward" and "critical".
-          default: the initializer of what is not recognised.
+          q: the variance of pre-activations, for "forward" and "critical".
+          default: the initializer of parameters that are not recognised.
 
         Returns:
           A tree like ``shapes``, of arrays.
@@ -155,7 +162,7 @@ class Autoinit:
         apply_fn: Callable[..., Any],
         shapes: Tree,
         *inputs: Any,
-        rule: str = "standard",
+        rule: Rule = "standard",
         distribution: DistributionName = "truncated_normal",
         q: float = 1.0,
         **kwargs: Any,
@@ -172,7 +179,7 @@ def _advise(
     shapes: Tree,
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
-    rule: str,
+    rule: Rule,
     distribution: DistributionName,
     q: float,
 ) -> Advice:
@@ -192,17 +199,17 @@ def _advise(
 
 def advise(
     found: Inferred,
-    rule: str = "standard",
+    rule: Rule = "standard",
     distribution: DistributionName = "truncated_normal",
     q: float = 1.0,
 ) -> Advice:
-    """The advice by a rule, from what was inferred."""
+    """The advice of a rule for the parameters that were inferred."""
     chosen = {path: _choose(p, found, rule, distribution, q) for path, p in found.items()}
     return Advice(rule, found, chosen)
 
 
 def _choose(
-    p: Parameter, found: Inferred, rule: str, distribution: DistributionName, q: float
+    p: Parameter, found: Inferred, rule: Rule, distribution: DistributionName, q: float
 ) -> Choice:
     if p.role in _CONSTANTS:
         init, reason, source = _CONSTANTS[p.role]
@@ -240,7 +247,7 @@ _CONSTANTS: dict[str, tuple[Initializer, str, str]] = {
 
 
 def _standard(p: Parameter, distribution: DistributionName) -> Choice:
-    """By the field's advice for the activation that follows, each block by its own."""
+    """The usual choice for the activation that follows, for each block by itself."""
     advised = [_recommended(function, distribution) for function in p.functions]
     branch = p.residual if p.residual and not p.residual.normalized else None
     total = branch.total if branch else 1
@@ -253,7 +260,7 @@ def _standard(p: Parameter, distribution: DistributionName) -> Choice:
 
 
 def _keeps_state(p: Parameter) -> bool:
-    """Whether a recurrent kernel maps a state to one of its size, place by place, each block."""
+    """Whether each block of a recurrent kernel maps a state to one of the same size."""
     if p.role != "recurrent" or p.residual or p.layout is None or p.fan_out is None:
         return False
     square = all(p.fan_in == p.fan_out * share for share in _blocks(p))
@@ -261,7 +268,7 @@ def _keeps_state(p: Parameter) -> bool:
 
 
 def _recurrent(p: Parameter) -> Choice:
-    """Orthogonal, each block by itself: what is carried keeps its size from step to step."""
+    """Orthogonal, each block by itself, so that what is carried keeps its size."""
     init = initializers.orthogonal(layout=p.layout)
     if p.blocks and p.block_axis is not None:
         init = initializers.blocks(init, p.blocks, p.block_axis)
@@ -271,7 +278,7 @@ def _recurrent(p: Parameter) -> Choice:
 
 
 def _recommended(function: Activation, distribution: DistributionName) -> Recommendation:
-    """The advice; of a function that no gain keeps, as of a constant, that for none."""
+    """The advice for a function; for one without a gain, as a constant, that for no function."""
     try:
         return recommend(function, distribution)
     except ValueError as error:
@@ -280,7 +287,7 @@ def _recommended(function: Activation, distribution: DistributionName) -> Recomm
 
 
 def _blocks(p: Parameter) -> Sequence[float]:
-    """The share of the outputs that each block has."""
+    """The share of the outputs that belongs to each block."""
     return [size / sum(p.blocks) for size in p.blocks] if p.blocks else [1.0]
 
 
@@ -318,16 +325,18 @@ def _with_fans(scheme: VarianceScaling, p: Parameter, share: float) -> VarianceS
 
 
 def _by_mean_field(
-    p: Parameter, found: Inferred, rule: str, distribution: DistributionName, q: float
+    p: Parameter, found: Inferred, rule: Rule, distribution: DistributionName, q: float
 ) -> Choice:
-    """By the second moment of what the kernel takes."""
+    """The choice by the second moment of what the kernel takes."""
     weight, _, reason, source = _variances(p, found, rule, q)
     scheme = initializers.variance_scaling(weight, "fan_in", distribution)
     return _kernel(p, [_scheme(scheme, 1)], reason, source)
 
 
-def _variances(p: Parameter, found: Inferred, rule: str, q: float) -> tuple[float, float, str, str]:
-    """(sigma_w^2, sigma_b^2, reason, source) of a kernel and its bias."""
+def _variances(
+    p: Parameter, found: Inferred, rule: Rule, q: float
+) -> tuple[float, float, str, str]:
+    """The variances sigma_w^2 and sigma_b^2 of a kernel and its bias, the reason and the source."""
     fed = p.fed_by
     taken = [_moments(function, 1.0 if fed.normalized else q) for function in fed.functions]
     moment = math.prod(value for value, _ in taken)
@@ -353,11 +362,11 @@ _SCHOENHOLZ = "Poole et al. 2016, eq. 3; Schoenholz et al. 2017, eq. 5"
 
 
 def _moments(function: Activation, q: float) -> tuple[float, float]:
-    """The two moments; of a softmax or the like, as if it kept its input's."""
+    """The two moments; a softmax or the like is taken to keep those of its input."""
     return (1.0, 1.0) if resolve("autoinit", function).function is None else moments(function, q)
 
 
-def _bias(p: Parameter, found: Inferred, rule: str, q: float) -> Choice:
+def _bias(p: Parameter, found: Inferred, rule: Rule, q: float) -> Choice:
     if p.layer is None or rule != "critical":
         reason = "zero, as biases start" if p.layer else "a shift that starts as none"
         return Choice(initializers.zeros, 0.0, reason, "Glorot & Bengio 2010, section 3.1")
@@ -370,7 +379,7 @@ def _bias(p: Parameter, found: Inferred, rule: str, q: float) -> Choice:
 
 
 def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) -> Tree:
-    """The tree; what holds no floats in it, and what is no array, stays as it is."""
+    """The tree; arrays that do not hold floats, and what is not an array, stay as they are."""
     kept = {
         path: x
         for path, x in arrays(shapes)
@@ -399,5 +408,5 @@ def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) ->
 
 
 def _shape_of(x: Any) -> Any:
-    """The leaf itself, or None for what is no array (an activation of Equinox)."""
+    """The array, or None for what is not one, as an activation function in an Equinox module."""
     return x if has_shape(x) else None
