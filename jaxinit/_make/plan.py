@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from .save import save
 
 Tree = Any
 OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (path, shape)
+
+_NUMBERS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +75,50 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        headings = ("path", "shape", "dtype", "bytes", "group")
-        rows = [
-            (x.path, _text.shape(x.shape), str(x.dtype), _text.size(x.nbytes), str(x.group))
-            for x in sorted(self.leaves, key=lambda leaf: _text.natural(leaf.path))
-        ]
         count = sum(math.prod(leaf.shape) for leaf in self.leaves)
         total = (
             f"{len(self.leaves)} leaves, {count:,} elements, {_text.size(self.nbytes)}, "
             f"{len(self.executables)} executables"
         )
         whole = [f"runs whole: {self.whole}"] if self.whole else []
-        return "\n".join([_text.table(headings, rows), total, *whole])
+        return "\n".join([self.table(), total, *whole])
+
+    def table(self, full: bool = False) -> str:
+        """The arrays as a table; equal arrays of repeated layers are one row, unless ``full``.
+
+        In such a row the numbers in which the paths differ are written as ``*``.
+
+        Args:
+          full: a row for each array.
+
+        Returns:
+          The table as text.
+
+        >>> import jax
+        >>> print(plan(lambda: [{"bias": jax.numpy.zeros(4)} for _ in range(3)]).table())
+        path    count  shape  dtype    bytes each  group
+        ------  -----  -----  -------  ----------  -----
+        */bias  3      4      float32  16 B        0
+        """
+        rows: dict[Any, list[Leaf]] = {}
+        for leaf in sorted(self.leaves, key=lambda leaf: _text.natural(leaf.path)):
+            alike = leaf.path if full else _NUMBERS.sub("*", leaf.path)
+            rows.setdefault((alike, leaf.shape, leaf.dtype, leaf.group), []).append(leaf)
+        folded = any(len(leaves) > 1 for leaves in rows.values())
+        cells = [
+            (
+                leaves[0].path if len(leaves) == 1 else alike,
+                *([str(len(leaves))] if folded else []),
+                _text.shape(shape),
+                str(dtype),
+                _text.size(leaves[0].nbytes),
+                str(group),
+            )
+            for (alike, shape, dtype, group), leaves in rows.items()
+        ]
+        counted = ("path", "count", "shape", "dtype", "bytes each", "group")
+        headings = counted if folded else ("path", "shape", "dtype", "bytes", "group")
+        return _text.table(headings, cells)
 
     def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
         """The bytes that each device would hold.

@@ -227,6 +227,25 @@ def test_a_plan_allocates_nothing_and_is_a_table():
     assert first.path == "b"
 
 
+def test_equal_arrays_of_repeated_layers_are_one_row():
+    def init(key):
+        def layer(k, width):
+            return {"kernel": jax.random.normal(k, (8, width)), "bias": jnp.zeros(width)}
+
+        return {f"layer_{i}": layer(k, 4 + i // 3) for i, k in enumerate(jax.random.split(key, 4))}
+
+    planned = plan(init, KEY)
+    rows = [line.split() for line in planned.table().splitlines()[2:]]
+    assert [row[:2] for row in rows] == [
+        ["layer_*/bias", "3"],
+        ["layer_*/kernel", "3"],
+        ["layer_3/bias", "1"],
+        ["layer_3/kernel", "1"],
+    ]
+    assert len(planned.table(full=True).splitlines()) == 2 + 8
+    assert planned.table() in str(planned)
+
+
 def test_memory_on_an_abstract_mesh():
     def init(key):
         return {"w": jax.random.normal(key, (2**16, 2**12)), "b": jnp.zeros(2**12)}
