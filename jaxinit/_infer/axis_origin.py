@@ -257,12 +257,6 @@ def _stack(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: lis
     return [replace(given, axes=tuple(axes))]
 
 
-def _unstack(params: tuple, op: Op, position: int, given: AxisOrigins, shapes: list) -> list:
-    (place,) = params
-    parts = [cut(given, place, i, i + 1) for i in range(len(shapes))]
-    return [p and replace(p, axes=p.axes[:place] + p.axes[place + 1 :]) for p in parts]
-
-
 def resized(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[Axis, ...]:
     """The axes of the part of an array that one device has, or of the whole of such parts.
 
@@ -348,6 +342,5 @@ _RULES = {
     "gather": _gather,
     "concatenate": _concatenate,
     "stack": _stack,
-    "unstack": _unstack,
     "pad": _pad,
 }

@@ -312,7 +312,6 @@ _GEOMETRY = {
     "tile": ("reps",),
     "concatenate": ("dimension",),
     "stack": ("axis",),
-    "unstack": ("axis",),
     "pad": ("padding_config",),
     "gather": ("dimension_numbers", "slice_sizes"),
     "reduce_sum": ("axes",),

@@ -133,7 +133,6 @@ GEOMETRY = {
     "tile": lambda x: jnp.tile(x, (2, 1)),
     "concatenate": lambda x: jnp.concatenate([x, x]),
     "stack": lambda x: jnp.stack([x, x]),
-    "unstack": lambda x: jnp.unstack(x),
     "pad": lambda x: jnp.pad(x, 1),
     "gather": lambda x: x[jnp.array([0, 1])],
     "reduce_sum": lambda x: lax.reduce_sum(x, (0,)),
