@@ -66,7 +66,7 @@ def test_every_table_of_parameters_is_in_natural_order():
 
     params, x = init(jax.random.key(0)), jnp.ones((1, 4))
     tables = (
-        jaxinit.plan(init, jax.random.key(0)),
+        jaxinit.plan(init, jax.random.key(0)).table(full=True),
         jaxinit.infer(apply, params, x),
         jaxinit.autoinit.explain(apply, params, x),
     )
