@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from ._choose.activations import gain
     from ._choose.mean_field import MeanField, mean_field
     from ._choose.recommend import Recommendation, for_activation, recommend
-    from ._infer.autoinit import Advice, Choice, autoinit
+    from ._infer.advice import Advice, Choice
+    from ._infer.autoinit import autoinit
     from ._infer.infer import Inferred, infer
     from ._infer.parameter import Parameter
     from ._make.plan import Plan, materialize, plan
@@ -117,8 +118,8 @@ __all__ = [
 
 # Loaded on first use: together they would be a tenth of the import of JAX.
 _ROOMS = {
-    "Advice": "_infer.autoinit",
-    "Choice": "_infer.autoinit",
+    "Advice": "_infer.advice",
+    "Choice": "_infer.advice",
     "Finding": "_check.findings",
     "Inferred": "_infer.infer",
     "MeanField": "_choose.mean_field",

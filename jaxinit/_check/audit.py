@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from .. import _text
-from .._infer.autoinit import RULES, advise
+from .._infer.advice import RULES
+from .._infer.autoinit import advise
 from .._infer.infer import read
 from .._program.trees import arrays
 from . import array_rules, model_rules

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .._infer.autoinit import RULES, Choice
+from .._infer.advice import RULES, Choice
 from .._infer.parameter import Parameter
 from .._random.laws import TRUNCATED_STDDEV
 from .._schemes.fans import fans

@@ -1,0 +1,67 @@
+"""What ``autoinit`` advises: for each parameter of a model an initializer, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import jax
+
+from .. import _text
+from .infer import Inferred
+
+Init = Callable[..., jax.Array]
+Rule = Literal["standard", "forward", "critical"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+
+class Choice(NamedTuple):
+    """How one parameter is initialized, and why.
+
+    Attributes:
+      initializer: what draws it; None where it is left to ``default``.
+      stddev: the standard deviation of the values drawn, 0 for a constant; None with ``default``.
+      reason: why this initializer.
+      source: the paper that says so.
+    """
+
+    initializer: Init | None
+    stddev: float | None
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Advice(Mapping[str, Choice]):
+    """What ``autoinit`` does with each parameter: a mapping from paths to ``Choice``.
+
+    ``print`` it for a table; ``inferred`` is what it rests on.
+    """
+
+    rule: Rule
+    inferred: Inferred
+    choices: Mapping[str, Choice]
+
+    def __getitem__(self, path: str) -> Choice:
+        return self.choices[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.choices)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def __repr__(self) -> str:
+        return f"Advice({len(self)} parameters, rule={self.rule!r})"
+
+    def __str__(self) -> str:
+        rows = []
+        for path in sorted(self, key=_text.natural):
+            choice, p = self[path], self.inferred[path]
+            fans = "" if p.fan_in is None else f"{p.fan_in:g}, {p.fan_out:g}"
+            scheme = "default" if choice.initializer is None else repr(choice.initializer)
+            stddev = "" if choice.stddev is None else f"{choice.stddev:.4g}"
+            rows.append((path, p.role, p.op, fans, p.activation, scheme, stddev, choice.reason))
+        headings = ("parameter", "role", "operation", "fans", "feeds", "scheme", "std", "reason")
+        return _text.table(headings, rows, right=(6,), below=(5, 7))
