@@ -486,3 +486,18 @@ def test_errors(call, text):
     line, _, note = str(caught.value).partition("\n")
     assert re.search(text, line)
     assert not note or note.startswith("-----")  # JAX's, on its traceback
+
+
+@pytest.mark.parametrize("name", ["GRUCell", "OptimizedLSTMCell"])
+def test_a_carry_that_becomes_complex_keeps_its_imaginary_part(name):
+    """The cell's own real carry meets complex inputs; Flax's cell on the same parameters agrees."""
+    inputs = jax.random.normal(KEY, (2, 3), jnp.complex64)
+    ours, theirs = getattr(linen, name)(4), getattr(flax_linen, name)(4)
+    carry = ours.initialize_carry(KEY, (2, 3))
+    params = ours.init(KEY, carry, inputs)
+    new, outputs = ours.apply(params, carry, inputs)
+    expected = theirs.apply(params, carry, inputs)
+    assert jnp.iscomplexobj(outputs)
+    for got, wanted in zip(jax.tree.leaves((new, outputs)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+        assert np.abs(np.imag(got)).max() > 0
