@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._random import draw, sharding
+from .._random import draw, portable, sharding
 from .._random.sharding import OutSharding
 from .base import Init, Initializer
 from .checks import (
@@ -87,7 +87,15 @@ class _Affine:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         scaled = x * jnp.asarray(self.factor, x.dtype)
-        return scaled + jnp.asarray(self.offset, x.dtype) if self.offset else scaled
+        return _plus(scaled, self.offset) if self.offset else scaled
+
+
+def _plus(x: jax.Array, offset: float) -> jax.Array:
+    """The sum, with x rounded first: a compiler could fuse it with the product that x is."""
+    if x.dtype.kind == "c":
+        return lax.complex(_plus(jnp.real(x), offset), jnp.imag(x))
+    words = lax.bitcast_convert_type(x, {4: np.uint32, 8: np.uint64}[x.dtype.itemsize])
+    return portable.guard_of(words)(x) + jnp.asarray(offset, x.dtype)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,33 @@ CHANGED = [
 ]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize(
+    "init",
+    [
+        *(init for init, _ in CHANGED[:2]),
+        initializers.shifted(initializers.uniform(0.2), -0.1),
+        initializers.scaled(initializers.shifted(NORMAL, 0.7), 1.1),
+        initializers.shifted(initializers.scaled(HE, 0.3), 0.01),
+    ],
+    ids=repr,
+)
+def test_changes_have_the_same_bits_however_programs_are_fused(init, dtype):
+    keys = jax.random.split(KEY, 3)
+
+    def draw(key):
+        return init(key, (33, 18), dtype)
+
+    ways = {
+        "jit of vmap": jax.jit(jax.vmap(draw))(keys),
+        "scan": jax.lax.scan(lambda c, key: (c, draw(key)), 0, keys)[1],
+        "scan of vmap": jax.lax.scan(lambda c, k: (c, jax.vmap(draw)(k)), 0, keys[None])[1][0],
+        "materialize": jaxinit.materialize(jax.vmap(draw), keys),
+    }
+    eager = raw(np.stack([draw(key) for key in keys]))
+    assert {name: raw(way) for name, way in ways.items()} == dict.fromkeys(ways, eager)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
 @pytest.mark.parametrize(("init", "change"), CHANGED, ids=[repr(init)[:40] for init, _ in CHANGED])
 def test_a_change_is_made_in_float32_and_rounded_once(init, change, dtype):
