@@ -231,7 +231,7 @@ def _remaining(job: Job, source: Source, progress: bool) -> tuple[Store, list[in
     share = slice(jax.process_index(), None, jax.process_count())
     kept = sorted(done)[share]
     bad = []
-    with _text.bar(progress, "checking", job.nbytes(kept)) as advance:
+    with _text.bar(progress and bool(kept), "checking", job.nbytes(kept)) as advance:
         for number, differs in damaged_pieces(manifest, store, done, kept):
             bad += [number] if differs else []
             advance(job.nbytes([number]), job.path(job.pieces[number]))
