@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-
 from . import jax_internals as internals
 from .ir import Op, Program, Value, evaluate, order
 
@@ -90,8 +88,3 @@ def sorted_taps(program: Program, taps: Mapping[Value, Tap]) -> list[Value]:
         for body in op.part.bodies if op.part else ():
             found |= dict.fromkeys(sorted_taps(body, taps))
     return list(found)
-
-
-def sink_shape(turns: Sequence[int], width: int) -> jax.ShapeDtypeStruct:
-    """The shape of a sink of ``width`` numbers inside scans of these lengths, outermost first."""
-    return jax.ShapeDtypeStruct((*turns, width), "float32")
