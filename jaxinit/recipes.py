@@ -14,12 +14,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ._random import laws
+from ._random.spread import POINT
 from ._random.stream import check_key, fold_in
 from ._schemes import frameworks
 from ._schemes.base import Init, Initializer
 from ._schemes.checks import check_positive
 from ._schemes.fans import check_count
+from ._schemes.ranges import check_spread
 from .initializers import (
     blocks,
     constant,
@@ -349,6 +353,10 @@ def mimetic_attention(
     size, count = check_count(name, "width", width), check_count(name, "heads", heads)
     if size % count:
         raise ValueError(f"{name}: heads={count} does not divide width={size}.")
+    a, b = (max(abs(pair[i]) for pair in (query_key, value_out)) for i in (0, 1))
+    # No singular value is above the sum of a row's magnitudes.
+    largest = size * (a * laws.NORMAL.spread.bound / math.sqrt(size) + b)
+    check_spread(name, POINT.times(largest), np.dtype(np.float32))
     gaussian = normal(1 / math.sqrt(size))
 
     def product(number: int, mixed: tuple[float, float], sign: float) -> jax.Array:

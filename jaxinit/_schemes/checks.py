@@ -202,16 +202,6 @@ def check_inexact(name: str, dtype: np.dtype) -> np.dtype:
     return dtype
 
 
-def check_range(name: str, largest: float, dtype: np.dtype) -> None:
-    """Raises where the largest magnitude is beyond what the dtype holds."""
-    limit = float(jnp.finfo(dtype).max)
-    if largest > limit:
-        raise ValueError(
-            f"{name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
-            f"{limit:.4g}; use a smaller scale or a wider dtype."
-        )
-
-
 def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding) -> OutSharding:
     """The sharding, if it is of a known kind, has a mesh and fits the shape; an empty one is None.
 

@@ -13,6 +13,7 @@ from .._random import draw
 from .._random.sharding import OutSharding
 from .base import Initializer, given_options
 from .checks import DType, check_concrete, check_dtype, dtype_name, refuse_key, shown
+from .ranges import check_constant
 from .static_array import StaticArray, static_value
 
 
@@ -42,6 +43,7 @@ class Constant(Initializer):
         dtype: np.dtype,
         out_sharding: OutSharding,
     ) -> jax.Array:
+        check_constant(self.name, self.value, dtype)
         if not isinstance(self.value, StaticArray):
             return draw.fill(self.value, shape, dtype, out_sharding)
         array = self.value.array
@@ -79,7 +81,9 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
 
     Raises:
       TypeError: the value is not a number or an array of numbers.
-      ValueError: at the call, the value does not broadcast to the shape.
+      ValueError: at the call, the value does not broadcast to the shape, or the dtype cannot hold
+        it: it overflows, has a fraction or an imaginary part that would be lost, or is NaN or
+        infinite where the dtype has no such number.
 
     Example:
       >>> import jax
