@@ -17,14 +17,13 @@ from .._random.sharding import OutSharding
 from .base import Init, Initializer
 from .checks import (
     DType,
-    check_concrete,
+    check_array,
     check_dtype,
     check_inexact,
     check_initializer,
     check_nonzero,
     check_number,
     dtype_name,
-    refuse_key,
 )
 from .fans import Layout
 from .static_array import StaticArray
@@ -294,9 +293,5 @@ def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
     """
     name = "masked"
     inner = check_initializer(name, "init", init)
-    check_concrete(name, "mask", mask)
-    refuse_key(name, mask)
-    array = np.asarray(mask)
-    if array.dtype != bool:
-        raise TypeError(f"masked: mask must be an array of booleans; got {array.dtype}.")
+    array = check_array(name, "mask", mask, "booleans")
     return Masked(inner, StaticArray.of(array), dtype=dtype_name(name, dtype))
