@@ -8,8 +8,7 @@ its kernel and bias. Nothing here knows Flax.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from ._choose.recommend import recommend
 from ._schemes import frameworks
 from ._schemes.base import Init, Initializer
 from ._schemes.blocks import Blocks
-from ._schemes.checks import check_choice
+from ._schemes.checks import check_choice, labelled, shown
 from ._schemes.fans import Layout
 from ._schemes.frameworks import FRAMEWORKS, Defaults, Framework, Kind
 
@@ -36,7 +35,7 @@ class Options(NamedTuple):
     activation: Activation = None
     defaults: Framework = "jax"
 
-    def kernel(self, init: Init | None) -> Init:
+    def kernel(self, init: Init | str | None) -> Init:
         """The kernel's initializer: the one given, the activation's, or the default."""
         if init is None and self.activation is not None:
             init = self._recommended()
@@ -44,7 +43,7 @@ class Options(NamedTuple):
             return fit(self.label, self._defaults().kernel, self._counted())
         return fit(self.label, init, self.layout)
 
-    def bias(self, init: Init | None, kernel_shape: Sequence[int]) -> Init:
+    def bias(self, init: Init | str | None, kernel_shape: Sequence[int]) -> Init:
         """The bias's initializer, which may have the kernel's fans."""
         given, layout = (init, self.layout) if init else (self._defaults().bias, self._counted())
         return fit(self.label, given, layout, tuple(kernel_shape))
@@ -62,15 +61,6 @@ class Options(NamedTuple):
     def _recommended(self) -> Initializer:
         with labelled(self.label):
             return recommend(self.activation).initializer
-
-
-@contextmanager
-def labelled(label: str) -> Iterator[None]:
-    """Errors within name the layer."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{label}: {error}") from None
 
 
 def check_groups(label: str, groups: int, inputs: int, outputs: int) -> None:
@@ -110,12 +100,20 @@ def forget_init(
     return None if forget_bias is None else initializers.constant(forget_bias)
 
 
-def fit(label: str, init: Init, layout: Layout, kernel: tuple[int, ...] | None = None) -> Init:
+def fit(
+    label: str, init: Init | str, layout: Layout, kernel: tuple[int, ...] | None = None
+) -> Init:
     """The initializer with the layer's layout, where it is one of ours and has none of its own.
 
-    One of ours may be wrapped in a function that adds partitioning metadata; any other function
-    stays as it is. ``kernel`` is the shape whose fans count, where the parameter is a bias.
+    A name stands for what ``initializers.get`` makes of it. One of ours may be wrapped in a
+    function that adds partitioning metadata; any other function stays as it is. ``kernel`` is the
+    shape whose fans count, where the parameter is a bias.
     """
+    if isinstance(init, str):
+        with labelled(label):
+            init = initializers.get(init)
+    if not callable(init):
+        raise TypeError(f"{label}: expected an initializer or its name; got {shown(init)}.")
     own = _FACTORIES.get(init, init) if inspect.isfunction(init) else init
     if isinstance(own, Initializer):
         if layout.blocks == 1 or kernel is not None or not own.takes_layout:

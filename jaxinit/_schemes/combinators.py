@@ -18,14 +18,13 @@ from .._random.spread import Spread
 from .base import Init, Initializer
 from .checks import (
     DType,
-    check_concrete,
+    check_array,
     check_dtype,
     check_inexact,
     check_initializer,
     check_nonzero,
     check_number,
     dtype_name,
-    refuse_key,
 )
 from .fans import Layout
 from .ranges import check_loss, check_option, loss
@@ -344,9 +343,5 @@ def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
     """
     name = "masked"
     inner = check_initializer(name, "init", init)
-    check_concrete(name, "mask", mask)
-    refuse_key(name, mask)
-    array = np.asarray(mask)
-    if array.dtype != bool:
-        raise TypeError(f"masked: mask must be an array of booleans; got {array.dtype}.")
+    array = check_array(name, "mask", mask, "booleans")
     return Masked(inner, StaticArray.of(array), dtype=dtype_name(name, dtype))

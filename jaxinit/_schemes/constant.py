@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._random import draw
 from .._random.sharding import OutSharding
 from .base import Initializer, given_options
-from .checks import DType, check_concrete, check_dtype, dtype_name, refuse_key, shown
+from .checks import DType, check_array, check_dtype, dtype_name
 from .ranges import check_constant
 from .static_array import StaticArray, static_value
 
@@ -91,20 +90,5 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       >>> initializers.constant(0.5)(jax.random.key(0), (2,)).tolist()
       [0.5, 0.5]
     """
-    check_concrete("constant", "value", value)
-    refuse_key("constant", value)
-    checked = static_value(_check_numbers(value))
+    checked = static_value(check_array("constant", "value", value, "numbers"))
     return Constant(checked, dtype=dtype_name("constant", dtype))
-
-
-def _check_numbers(value: Any) -> np.ndarray:
-    """The value as an array of NumPy."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        array = np.asarray(None)
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
-        raise TypeError(
-            f"constant: value must be a number or an array of numbers; got {shown(value)}."
-        )
-    return array

@@ -24,13 +24,15 @@ from . import layout_options
 from .base import Initializer
 from .checks import (
     DType,
-    check_int,
+    check_axes,
+    check_count,
     check_nonzero,
     dtype_name,
+    is_sequence,
     refuse_key,
     shown,
 )
-from .fans import DENSE, Layout, check_count
+from .fans import DENSE, Layout
 from .matrix_view import MatrixView, matrix_view
 from .ranges import check_spread
 
@@ -145,15 +147,16 @@ class Identity(Pattern):
     def _shifts(self, view: MatrixView) -> tuple[int, ...]:
         """One for each axis; a single int shifts the outputs."""
         rank = len(view.shape)
-        if isinstance(self.shift, int):
+        shifts = self.shift
+        if isinstance(shifts, int):
             last = view.roles.out_axis[-1:]
-            return tuple(self.shift if axis in last else 0 for axis in range(rank))
-        if len(self.shift) != rank:
+            shifts = tuple(shifts if axis in last else 0 for axis in range(rank))
+        if len(shifts) != rank:
             raise ValueError(
-                f"{self.name}: shift {self.shift} has {len(self.shift)} entries, shape "
+                f"{self.name}: shift {shown(shifts)} has {len(shifts)} entries, shape "
                 f"{view.shape} has {rank} axes; give one an axis, or one int for the outputs."
             )
-        return self.shift
+        return tuple(shift % size for shift, size in zip(shifts, view.shape, strict=True))
 
 
 @dataclass(frozen=True, repr=False)
@@ -323,12 +326,5 @@ def _identity_of(
 
 
 def _check_shift(name: str, shift: int | Sequence[int]) -> int | tuple[int, ...]:
-    refuse_key(name, shift)
-    try:
-        if isinstance(shift, Sequence):
-            return tuple(check_int(name, "shift", entry) for entry in shift)
-        return check_int(name, "shift", shift)
-    except TypeError:
-        raise TypeError(
-            f"{name}: shift must be an int or a tuple of ints; got {shown(shift)}."
-        ) from None
+    checked = check_axes(name, "shift", shift)
+    return checked if is_sequence(shift) else checked[0]

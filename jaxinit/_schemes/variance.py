@@ -18,7 +18,7 @@ from .._random import laws
 from .._random.laws import Law
 from . import layout_options
 from .base import Drawn, Initializer, given_options
-from .checks import DType, check_choice, check_positive, dtype_name, refuse_key, shown
+from .checks import DType, check_choice, check_positive, dtype_name, is_sequence, refuse_key, shown
 from .fans import DENSE, Axes, Fans, Layout
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -197,6 +197,6 @@ def named_scaling(
 
 def _check_fans(name: str, fans: Any) -> Fans:
     """The two fans, as floats above 0."""
-    if isinstance(fans, str | bytes) or not isinstance(fans, Sequence) or len(fans) != 2:
+    if not is_sequence(fans) or len(fans) != 2:
         raise TypeError(f"{name}: fans must be (fan_in, fan_out); got {shown(fans)}.")
     return Fans(*(check_positive(name, "each of fans", fan) for fan in fans))
