@@ -1,7 +1,7 @@
 """Weight initialization for JAX: choose the initializer, make the weights fast, check them."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import initializers, layouts
 from ._functions import (
@@ -142,9 +142,15 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("linen", "nnx", "recipes"):  # the first two import Flax
-        return import_module(f"jaxinit.{name}")
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
-    return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
+if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
+
+    def __getattr__(name: str) -> object:
+        if name in ("linen", "nnx", "recipes"):  # the first two import Flax
+            return import_module(f"jaxinit.{name}")
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
+        return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -89,6 +89,12 @@ __all__ = [
     "zeros",
     "zeros_init",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _FACTORIES = {name: globals()[name] for name in __all__ if name not in ("get", "Initializer")}
 
 

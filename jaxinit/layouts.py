@@ -43,6 +43,11 @@ __all__ = [
     "stacked",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Sizes = int | Sequence[int]
 
 
@@ -260,8 +265,9 @@ def einsum(
 
     Each axis of the kernel is summed over together with the input (an input axis), kept in the
     output (an output axis), shared by input and output (a batch axis), or summed over alone (part
-    of the window). Where the input is also summed over an axis that the kernel does not have, one
-    output sums its products that many times, and ``input_shape`` is needed.
+    of the window). Where the input is also summed over an axis that the kernel does not have, or
+    has with size 1, one output sums its products that many times, and ``input_shape`` is needed. Of
+    an index that the kernel repeats only the diagonal is used: its first axis counts.
 
     Args:
       equation: two operands and an explicit output. An ellipsis may stand in the input and the
@@ -270,8 +276,8 @@ def einsum(
       kernel_shape: the shape of the kernel, checked against the equation.
 
     Raises:
-      ValueError: an equation without two operands or an output, with an index that is repeated in
-        one operand or unknown in the output; shapes that do not fit, or that are needed and not
+      ValueError: an equation without two operands or an output, with an index that is no letter,
+        or is repeated or unknown in the output; shapes that do not fit, or that are needed and not
         given.
 
     Example:
@@ -279,27 +285,40 @@ def einsum(
       >>> layouts.einsum("bti,ihd->bthd").fans((256, 8, 64))
       Fans(fan_in=256.0, fan_out=512.0)
     """
+    layout, unknown = read_einsum(equation, input_shape, kernel_shape)
+    if unknown:
+        what = next((repr(index) for index in unknown if index.isalpha()), "an ellipsis")
+        raise ValueError(
+            f"layouts.einsum: {equation!r} sums its input over {what}, which the kernel does not "
+            f"have; give input_shape, whose size there multiplies fan_in."
+        )
+    return layout
+
+
+def read_einsum(
+    equation: str, input_shape: Sequence[int] | None, kernel_shape: Sequence[int] | None
+) -> tuple[Layout, list[str]]:
+    """The layout of an einsum's kernel, and the indices whose unknown size multiplies fan_in."""
     inputs, kernel, output = _operands(equation)
     inputs = _lettered(equation, "input", inputs, input_shape)
     kernel = _lettered(equation, "kernel", kernel, kernel_shape)
-    output = output.replace("...", "".join(c for c in kernel if c not in string.ascii_letters))
+    output = output.replace("...", string.digits)
     sizes = _sizes(equation, (inputs, kernel), (input_shape, kernel_shape))
-    lost = [c for c in inputs if c not in kernel and c not in output and c in string.ascii_letters]
-    for index in lost:
-        if index not in sizes:
-            raise ValueError(
-                f"layouts.einsum: {equation!r} sums its input over {index!r}, which the kernel "
-                f"does not have; give input_shape, whose size there multiplies fan_in."
-            )
+    lost = [c for c in dict.fromkeys(inputs) if c not in kernel and c not in output]
     axes: dict[tuple[bool, bool], list[int]] = {}
     for axis, index in enumerate(kernel):
-        axes.setdefault((index in inputs, index in output), []).append(axis)
-    return Layout(
-        in_axis=axes.get((True, False), ()),
+        repeated = index in kernel[:axis]
+        role = (True, True) if repeated else (index in inputs, index in output)
+        axes.setdefault(role, []).append(axis)
+    summed = axes.get((True, False), ())
+    thin = [kernel[a] for a in summed if kernel_shape is not None and kernel_shape[a] == 1]
+    layout = Layout(
+        in_axis=summed,
         out_axis=axes.get((False, True), ()),
         batch_axis=axes.get((True, True), ()),
-        in_repeat=math.prod(sizes[index] for index in lost),
+        in_repeat=math.prod(sizes.get(index, 1) for index in (*lost, *thin)),
     )
+    return layout, [index for index in lost if index not in sizes]
 
 
 def _operands(equation: str) -> tuple[str, str, str]:
@@ -313,16 +332,20 @@ def _operands(equation: str) -> tuple[str, str, str]:
         )
     for operand in (*operands, output):
         letters = operand.replace("...", "")
-        strange = [c for c in letters if c not in string.ascii_letters or letters.count(c) > 1]
-        if strange or operand.count("...") > 1:
+        if operand.count("...") > 1 or any(not index.isalpha() for index in letters):
             raise ValueError(
-                f"layouts.einsum: {operand!r} in {equation!r} must have each index once, a letter, "
+                f"layouts.einsum: {operand!r} in {equation!r} must have a letter for each index, "
                 f"and at most one ellipsis."
             )
-    unknown = set(output.replace("...", "")) - set(left)
-    if unknown or ("..." in left) != ("..." in output):
-        what = repr(min(unknown)) if unknown else "the ellipsis"
-        raise ValueError(f"layouts.einsum: {what} must stand on both sides of {equation!r}.")
+    kept = output.replace("...", "")
+    if unknown := set(kept) - set(left):
+        raise ValueError(
+            f"layouts.einsum: {min(unknown)!r} must stand on both sides of {equation!r}."
+        )
+    if len(set(kept)) < len(kept):
+        raise ValueError(
+            f"layouts.einsum: the output {output!r} of {equation!r} must have each index once."
+        )
     return operands[0], operands[1], output
 
 
@@ -355,15 +378,17 @@ def _lettered(equation: str, role: str, operand: str, shape: Sequence[int] | Non
 def _sizes(
     equation: str, operands: tuple[str, str], shapes: tuple[Sequence[int] | None, ...]
 ) -> dict[str, int]:
-    """The size of each index, the same wherever it stands."""
+    """The size of each index; where one operand has 1, it is that of the other, as in einsum."""
     sizes: dict[str, int] = {}
     for operand, shape in zip(operands, shapes, strict=True):
         for index, size in zip(operand, shape or (), strict=False):
-            if sizes.setdefault(index, size) != size and index in string.ascii_letters:
+            known = sizes.get(index, 1)
+            if 1 not in (known, size) and known != size:
+                what = f"index {index!r}" if index.isalpha() else "an axis of the ellipsis"
                 raise ValueError(
-                    f"layouts.einsum: {equation!r} has index {index!r} of size {sizes[index]} in "
-                    f"its input and {size} in its kernel."
+                    f"layouts.einsum: {equation!r} gives {what} two sizes, {known} and {size}."
                 )
+            sizes[index] = max(known, size)
     return sizes
 
 

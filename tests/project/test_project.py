@@ -96,6 +96,11 @@ def test_public_names_are_documented(module):
     assert not missing
 
 
+def test_completion_shows_the_public_names_and_nothing_else():
+    for module in (jaxinit, initializers, jaxinit.layouts, jaxinit.recipes):
+        assert dir(module) == sorted(module.__all__), module.__name__
+
+
 def test_the_readme_example_runs():
     readme = (HOUSE.parent / "README.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
