@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 from .._infer.advice import RULES, Advice, Init, Rule
@@ -179,7 +181,7 @@ def _warning(finding: Finding) -> str:
 def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) -> Tree:
     """The tree; arrays that do not hold floats, and what is not an array, stay as they are."""
     kept = {
-        path: x
+        path: jnp.asarray(x)
         for path, x in arrays(shapes)
         if isinstance(x, jax.Array | np.ndarray) and _keeps(advice, path, default)
     }

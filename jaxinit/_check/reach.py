@@ -15,6 +15,7 @@ import numpy as np
 
 from .._infer.infer import Reading
 from .._program.probe import run
+from .measure import by_operation
 from .propagate import objective
 
 _MOVED = 0.1  # by how much a parameter that a gradient reaches is moved, beside its own size
@@ -41,15 +42,15 @@ def unreached(reading: Reading) -> frozenset[str]:
 
     def reached(arguments: list[Any]) -> list[Any]:
         found = jax.grad(result)([arguments[i] for i in moving], arguments)
-        return [jnp.any(g != 0) for g in found]
+        return [_any(g) for g in found]
 
     random = np.random.default_rng(0)
     try:
-        step = jax.jit(reached).lower(arguments).compile()
+        traced = jax.make_jaxpr(reached, return_shape=True)(arguments)
     except (TypeError, ValueError, NotImplementedError):
         return frozenset()
     while waiting:
-        hits = dict(zip(moving, step(arguments), strict=True))
+        hits = dict(zip(moving, by_operation(traced, arguments), strict=True))
         fresh = {path: i for path, i in waiting.items() if hits[i]}
         if not fresh:
             break
@@ -57,6 +58,11 @@ def unreached(reading: Reading) -> frozenset[str]:
             arguments[i] = _moved(arguments[i], random)
             del waiting[path]
     return frozenset(waiting)
+
+
+@jax.jit
+def _any(gradient: Any) -> Any:
+    return jnp.any(gradient != 0)
 
 
 def _is_real(x: Any) -> bool:
