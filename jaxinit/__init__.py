@@ -39,6 +39,7 @@ from .initializers import Initializer
 if TYPE_CHECKING:
     from . import linen, nnx, recipes
     from ._check.audit import audit
+    from ._check.autoinit import autoinit
     from ._check.calibrate import calibrate
     from ._check.findings import Finding
     from ._check.propagate import propagate
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from ._choose.mean_field import MeanField, mean_field
     from ._choose.recommend import Recommendation, for_activation, recommend
     from ._infer.advice import Advice, Choice
-    from ._infer.autoinit import autoinit
     from ._infer.infer import Inferred, infer
     from ._infer.parameter import Parameter
     from ._make.plan import Plan, materialize, plan
@@ -128,7 +128,7 @@ _ROOMS = {
     "Recommendation": "_choose.recommend",
     "Report": "_check.report",
     "audit": "_check.audit",
-    "autoinit": "_infer.autoinit",
+    "autoinit": "_check.autoinit",
     "calibrate": "_check.calibrate",
     "for_activation": "_choose.recommend",
     "gain": "_choose.activations",
