@@ -330,12 +330,15 @@ class Law:
       real: maps one word to one real value.
       circular: maps two words to a real and an imaginary part; None if there is no complex form.
       bound: the largest magnitude of a real value.
+      mean, std: the mean and the standard deviation of a real value.
     """
 
     name: str
     real: Callable[[Array], Array] = field(compare=False)
     circular: Callable[[Array, Array], tuple[Array, Array]] | None = field(compare=False)
     bound: float = field(compare=False)
+    mean: float = field(default=0.0, compare=False)
+    std: float = field(default=1.0, compare=False)
 
     def __call__(self, *words: Array) -> tuple[Array, ...]:
         """The real value of one word, or the real and imaginary part for two words."""
@@ -345,9 +348,9 @@ class Law:
         return self.circular(*words)
 
 
-UNIFORM = Law("uniform", uniform, _disk, 1.0)
-SYMMETRIC_UNIFORM = Law("symmetric_uniform", symmetric_uniform, _disk, 1.0)
-NORMAL = Law("normal", normal, _complex_normal, 6.34)
+UNIFORM = Law("uniform", uniform, _disk, 1.0, 0.5, math.sqrt(1 / 12))
+SYMMETRIC_UNIFORM = Law("symmetric_uniform", symmetric_uniform, _disk, 1.0, 0.0, math.sqrt(1 / 3))
+NORMAL = Law("normal", normal, _complex_normal, 6.34, 0.0, 1.0)
 
 
 def truncated_normal(lower: float, upper: float) -> Law:
@@ -358,8 +361,23 @@ def truncated_normal(lower: float, upper: float) -> Law:
     if -lower == upper == math.inf:
         return NORMAL
     name = f"truncated_normal({lower}, {upper})"
+    mean, std = _truncated_moments(lower, upper)
     if -lower == upper:
         real = partial(_truncated_symmetric, bound=upper)
-        return Law(name, real, partial(_complex_truncated, bound=upper), upper)
+        return Law(name, real, partial(_complex_truncated, bound=upper), upper, mean, std)
     bound = min(max(abs(lower), abs(upper)), 40.0)  # no word gives a value beyond 37
-    return Law(name, partial(_truncated, lower=lower, upper=upper), None, bound)
+    return Law(name, partial(_truncated, lower=lower, upper=upper), None, bound, mean, std)
+
+
+def _truncated_moments(lower: float, upper: float) -> tuple[float, float]:
+    """The mean and the standard deviation of the standard normal truncated to [lower, upper]."""
+    if lower + upper < 0:
+        mean, std = _truncated_moments(-upper, -lower)
+        return -mean, std
+    if upper - lower < 1e-3:  # so narrow that it is uniform, and the formula would cancel
+        return (lower + upper) / 2, (upper - lower) / math.sqrt(12)
+    a, b = max(lower, -40.0), min(upper, 40.0)
+    mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
+    low, high = (math.exp(-x * x / 2) / math.sqrt(math.tau) / mass for x in (a, b))
+    mean = low - high
+    return mean, math.sqrt(1 + a * low - b * high - mean**2)

@@ -11,7 +11,7 @@ import numpy as np
 from .._random import laws
 from .._random.laws import Law
 from .._random.sharding import OutSharding
-from .base import Initializer, draw_scaled
+from .base import Initializer, Moments, draw_scaled
 from .checks import DType, check_bound, check_positive, dtype_name
 
 
@@ -32,6 +32,10 @@ class Distribution(Initializer):
     ) -> jax.Array:
         law, factor = self.unit
         return draw_scaled(self, key, law, shape, dtype, factor, out_sharding)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments:
+        law, factor = self.unit
+        return Moments(self.factory, factor * law.mean, factor * law.std)
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,7 +19,7 @@ from .._random import laws
 from .._random.laws import Law
 from .._random.sharding import OutSharding
 from . import layout_options
-from .base import Initializer, draw_scaled, given_options
+from .base import Initializer, Moments, draw_scaled, given_options
 from .checks import DType, check_choice, check_positive, dtype_name, refuse_key, shown
 from .fans import DENSE, Axes, Fans, Layout
 
@@ -69,6 +69,9 @@ class VarianceScaling(Initializer):
         law, unit = _unit(self.distribution, dtype.kind == "c")
         factor = self.stddev(shape) / unit
         return draw_scaled(self, key, law, shape, dtype, factor, out_sharding)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments:
+        return Moments(self.distribution, 0.0, self.stddev(shape))
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; 0 where it has no elements."""
