@@ -143,7 +143,7 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("linen", "nnx", "recipes"):  # the first two import Flax
+    if name in ("linen", "nnx", "haiku", "equinox", "keras", "recipes"):  # on use
         return import_module(f"jaxinit.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
