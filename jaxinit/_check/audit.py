@@ -45,7 +45,7 @@ _COLUMNS = (
     Column("norm", "norm"),
     Column("spectral", "spectral"),
 )
-_CURVES = (Curve("std", "std", "expected", word="by the standard rule of autoinit", joined=False),)
+_STD = Curve("standard deviation", "std", "expected", joined=False)
 
 
 def audit(
@@ -126,7 +126,7 @@ def audit(
         worst_first(grouped(list(_findings(model)))),
         [_row(s) for s in model.subjects],
         _COLUMNS,
-        _CURVES,
+        (_STD._replace(word="asked" if asked else "by the standard rule of autoinit"),),
         has_table=False,
     )
 

@@ -10,7 +10,16 @@ import pytest
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PAGES = {"haiku.md": "haiku", "equinox.md": "equinox", "keras.md": "keras"}  # and what they need
+PAGES = {  # and what each needs to be installed
+    "haiku.md": "haiku",
+    "equinox.md": "equinox",
+    "keras.md": "keras",
+    "index.md": "jaxinit",
+    "recipes.md": "jaxinit",
+    "tutorials/classifier.md": "optax",
+    "tutorials/mesh.md": "jaxinit",
+    "tutorials/audit.md": "safetensors",
+}
 
 
 def printed(code, names):
@@ -39,6 +48,7 @@ def test_a_page_prints_what_it_says(page, tmp_path, monkeypatch):
         os.environ.setdefault("KERAS_BACKEND", "jax")
     pytest.importorskip(PAGES[page])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     assert mistakes((DOCS / page).read_text()) == []
 
 
