@@ -3,7 +3,7 @@
     python -m benchmarks                        # some eight minutes; tables on the screen
     python -m benchmarks --quick                # small arrays, about a minute: do all of them run?
     python -m benchmarks --full --json FILE     # sizes up to memory, every distribution and dtype
-    python -m benchmarks report FILE            # docs/benchmarks.md and two figures from it
+    python -m benchmarks report FILE            # docs/benchmarks.md and its figure
     python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
 
 It is pytest with pytest-benchmark: `pytest benchmarks --effort quick -k saving` runs a part.
@@ -53,14 +53,13 @@ def _command(effort: str) -> str:
 
 
 def publish(file: Path, folder: Path) -> int:
-    """The tables and the figures."""
+    """The tables and the figure."""
     found = results.read(file)
     text = report.markdown(found, f"{_command(found['effort'])} --json {file.name}")
-    pictures = "![throughput by size](throughput.png)\n\n![seconds by leaves](trees.png)\n"
+    picture = "![elements made in a second, by the size of the array](throughput.png)\n"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text(f"{text}\n{pictures}")
-    report.throughput(found["rows"], folder / "throughput.png")
-    report.trees(found["rows"], folder / "trees.png")
+    (folder / "benchmarks.md").write_text(f"{text}\n{picture}")
+    report.throughput(found["rows"], found["machine"], folder / "throughput.png")
     return 0
 
 
