@@ -33,6 +33,6 @@ def _parsed(content: Any) -> Asked | None:
     """What a manifest says of an array, where it has the form that ``save`` writes."""
     if not isinstance(content, Mapping) or not isinstance(content.get("initializer"), str):
         return None
-    moments = [content.get(name) for name in ("mean", "std")]
-    known = all(type(x) in (int, float) and math.isfinite(x) for x in moments)
-    return Asked(content["initializer"], *(moments if known else ()))
+    found = (content.get(name) for name in ("mean", "std"))
+    moments = [x for x in found if isinstance(x, int | float) and math.isfinite(x)]
+    return Asked(content["initializer"], *(moments if len(moments) == 2 else ()))

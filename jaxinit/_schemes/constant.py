@@ -57,8 +57,9 @@ class Constant(Initializer):
         return draw.fill(spread if array.ndim else array, shape, dtype, out_sharding)
 
     def moments(self, shape: tuple[int, ...]) -> Moments | None:
-        real = isinstance(self.value, bool | int | float)
-        return Moments("constant", float(self.value), 0.0) if real else None
+        if not isinstance(self.value, bool | int | float):
+            return None
+        return Moments("constant", float(self.value), 0.0)
 
 
 zeros: Initializer = Constant(0.0)
