@@ -145,7 +145,7 @@ _ROOMS = {
 if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
 
     def __getattr__(name: str) -> object:
-        if name in ("linen", "nnx", "recipes"):  # the first two import Flax
+        if name in ("linen", "nnx", "haiku", "equinox", "keras", "recipes"):  # on use
             return import_module(f"jaxinit.{name}")
         if name not in _ROOMS:
             raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")

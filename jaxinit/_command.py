@@ -1,9 +1,11 @@
-"""python -m jaxinit init: plan what a factory's init function makes, show it, save it."""
+"""jaxinit init: plan what a factory's init function makes, show it, save it."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,6 +53,8 @@ def _called(factory: str) -> Sequence[Any]:
         raise ValueError(
             f"init: expected MODULE:FACTORY, as examples.gpt2:factory; got {factory!r}."
         )
+    if os.getcwd() not in sys.path and "" not in sys.path:  # python -m puts it there, a script not
+        sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import initializers
+from .. import _text, initializers
 from .._schemes.base import Initializer
 from .._schemes.checks import check_choice
 from .._schemes.variance import DISTRIBUTIONS, MODES, NAMED, DistributionName, Mode
@@ -25,6 +25,9 @@ class Recommendation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.initializer!r}\n  {self.reason}\n  Source: {self.source}."
+
+    def _repr_html_(self) -> str:
+        return _text.notebook(repr(self.initializer), (), (), notes=(self.reason, self.source))
 
 
 def recommend(

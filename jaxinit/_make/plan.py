@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,13 +18,11 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from .. import _text
 from .compile import LeafSharding, Maker
 from .formats import FormatName
-from .recording import Executable, Leaf, Recording, record
+from .recording import Executable, Leaf, Recording, record, rows_of
 from .save import save
 
 Tree = Any
 OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (path, shape)
-
-_NUMBERS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +73,20 @@ class Plan:
         )
 
     def __str__(self) -> str:
+        return "\n".join([self.table(), *self._totals()])
+
+    def _repr_html_(self) -> str:
+        total, *whole = self._totals()
+        return _text.notebook(total, *rows_of(self.leaves), notes=whole)
+
+    def _totals(self) -> list[str]:
+        """The lines below the table."""
         count = sum(math.prod(leaf.shape) for leaf in self.leaves)
         total = (
             f"{len(self.leaves)} leaves, {count:,} elements, {_text.size(self.nbytes)}, "
             f"{len(self.executables)} executables"
         )
-        whole = [f"runs whole: {self.whole}"] if self.whole else []
-        return "\n".join([self.table(), total, *whole])
+        return [total, *([f"runs whole: {self.whole}"] if self.whole else [])]
 
     def table(self, full: bool = False) -> str:
         """The arrays as a table; equal arrays of repeated layers are one row, unless ``full``.
@@ -101,25 +105,7 @@ class Plan:
         ------  -----  -----  -------  ----------  -----
         */bias  3      4      float32  16 B        0
         """
-        rows: dict[Any, list[Leaf]] = {}
-        for leaf in sorted(self.leaves, key=lambda leaf: _text.natural(leaf.path)):
-            alike = leaf.path if full else _NUMBERS.sub("*", leaf.path)
-            rows.setdefault((alike, leaf.shape, leaf.dtype, leaf.group), []).append(leaf)
-        folded = any(len(leaves) > 1 for leaves in rows.values())
-        cells = [
-            (
-                leaves[0].path if len(leaves) == 1 else alike,
-                *([str(len(leaves))] if folded else []),
-                _text.shape(shape),
-                str(dtype),
-                _text.size(leaves[0].nbytes),
-                str(group),
-            )
-            for (alike, shape, dtype, group), leaves in rows.items()
-        ]
-        counted = ("path", "count", "shape", "dtype", "bytes each", "group")
-        headings = counted if folded else ("path", "shape", "dtype", "bytes", "group")
-        return _text.table(headings, cells)
+        return _text.table(*rows_of(self.leaves, full))
 
     def memory(self, shardings: OutShardings = None) -> dict[Any, int]:
         """The bytes that each device would hold.

@@ -337,6 +337,7 @@ class Law:
       circular: maps two words to a real and an imaginary part; None if there is no complex form.
       spread: the magnitudes of real values.
       disk: the magnitudes of complex values, if there is a complex form.
+      mean, std: the mean and the standard deviation of real values.
     """
 
     name: str
@@ -344,6 +345,8 @@ class Law:
     circular: Callable[[Array, Array], tuple[Array, Array]] | None = field(compare=False)
     spread: Spread = field(compare=False)
     disk: Spread | None = field(default=None, compare=False)
+    mean: float = field(default=0.0, compare=False)
+    std: float = field(default=1.0, compare=False)
 
     def magnitudes(self, complex: bool) -> Spread:
         """Of its real or its complex values."""
@@ -357,8 +360,10 @@ class Law:
         return self.circular(*words)
 
 
-UNIFORM = Law("uniform", uniform, _disk, spread.UNIFORM, spread.DISK)
-SYMMETRIC_UNIFORM = Law("symmetric_uniform", symmetric_uniform, _disk, spread.UNIFORM, spread.DISK)
+UNIFORM = Law("uniform", uniform, _disk, spread.UNIFORM, spread.DISK, 0.5, math.sqrt(1 / 12))
+SYMMETRIC_UNIFORM = Law(
+    "symmetric_uniform", symmetric_uniform, _disk, spread.UNIFORM, spread.DISK, std=math.sqrt(1 / 3)
+)
 NORMAL = Law("normal", normal, _complex_normal, spread.normal(), spread.complex_normal())
 
 
@@ -373,10 +378,25 @@ def truncated_normal(lower: float, upper: float) -> Law:
     if -lower == upper == math.inf:
         return NORMAL
     name = f"truncated_normal({lower}, {upper})"
+    mean, std = _truncated_moments(lower, upper)
     if -lower == upper:
         real = partial(_truncated_symmetric, bound=upper)
         circular = partial(_complex_truncated, bound=upper)
         sizes = spread.normal(lower, upper), spread.complex_normal(upper)
-        return Law(name, real, circular, *sizes)
+        return Law(name, real, circular, *sizes, mean, std)
     real = partial(_truncated, lower=lower, upper=upper)
-    return Law(name, real, None, spread.normal(lower, upper, largest=40.0))
+    return Law(name, real, None, spread.normal(lower, upper, largest=40.0), None, mean, std)
+
+
+def _truncated_moments(lower: float, upper: float) -> tuple[float, float]:
+    """The mean and the standard deviation of the standard normal truncated to [lower, upper]."""
+    if lower + upper < 0:
+        mean, std = _truncated_moments(-upper, -lower)
+        return -mean, std
+    if upper - lower < 1e-3:  # so narrow that it is uniform, and the formula would cancel
+        return (lower + upper) / 2, (upper - lower) / math.sqrt(12)
+    a, b = max(lower, -40.0), min(upper, 40.0)
+    mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
+    low, high = (math.exp(-x * x / 2) / math.sqrt(math.tau) / mass for x in (a, b))
+    mean = low - high
+    return mean, math.sqrt(1 + a * low - b * high - mean**2)

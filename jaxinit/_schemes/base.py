@@ -15,14 +15,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from .._random import draw
+from .._random.asked import noted
 from .._random.laws import Law
-from .._random.sharding import OutSharding
+from .._random.sharding import OutSharding, is_tracing
 from .._random.spread import Spread
 from .._random.stream import check_key
 from . import config
@@ -39,6 +40,16 @@ from .fans import DENSE, Layout
 from .ranges import check_spread
 
 Init = Callable[..., jax.Array]
+
+_LONGEST = 500  # characters of an initializer that a note holds
+
+
+class Moments(NamedTuple):
+    """The distribution that an initializer is asked for: its name, mean and standard deviation."""
+
+    law: str
+    mean: float
+    std: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +76,21 @@ class Initializer(ABC):
         """The array; arguments are checked before any work."""
         sizes = check_shape(self.name, shape)
         checked = self._dtype(dtype)
-        return self._make(key, sizes, checked, check_sharding(self.name, sizes, out_sharding))
+        made = self._make(key, sizes, checked, check_sharding(self.name, sizes, out_sharding))
+        return noted(made, self._asked(sizes, checked)) if is_tracing() else made
+
+    def _asked(self, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+        """What ``Plan.save`` writes down of an array that this initializer made."""
+        text, real = repr(self), dtype.kind != "c"
+        moments = self.moments(shape) if real else None
+        return {
+            "initializer": text if len(text) <= _LONGEST else f"{self.call()[0]}(...)",
+            **(moments._asdict() if moments else {}),
+        }
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        """The distribution of the elements of a real array; None where no formula is known."""
+        return None
 
     @abstractmethod
     def _make(
@@ -169,6 +194,10 @@ class Drawn(Initializer):
     def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread | None:
         law, factor = self.law(shape, dtype)
         return law.magnitudes(dtype.kind == "c").times(factor)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        law, factor = self.law(shape, np.dtype(np.float32))
+        return Moments(self.factory, factor * law.mean, factor * law.std)
 
     def _make(
         self,

@@ -15,7 +15,7 @@ from jax import lax
 from .._random import draw, portable, sharding
 from .._random.sharding import OutSharding
 from .._random.spread import Spread
-from .base import Init, Initializer
+from .base import Init, Initializer, Moments
 from .checks import (
     DType,
     check_array,
@@ -75,6 +75,14 @@ class Changed(Initializer):
         options = {} if out_sharding is None else {"out_sharding": out_sharding}
         made = self.init(key, shape, wide, **options)
         return sharding.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        step, init = self.step, self.init
+        inner = init.moments(shape) if isinstance(init, Initializer) else None
+        if inner is None or not isinstance(step, _Affine):
+            return None
+        mean = step.factor * inner.mean + step.offset
+        return Moments(inner.law, mean, abs(step.factor) * inner.std)
 
     @property
     def takes_layout(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._random import draw
 from .._random.sharding import OutSharding
-from .base import Initializer, given_options
+from .base import Initializer, Moments, given_options
 from .checks import DType, check_array, check_dtype, dtype_name
 from .ranges import check_constant
 from .static_array import StaticArray, static_value
@@ -53,6 +53,11 @@ class Constant(Initializer):
                 f"{self.name}: a value of shape {array.shape} does not broadcast to {shape}."
             ) from None
         return draw.fill(value if array.ndim else array, shape, dtype, out_sharding)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        if not isinstance(self.value, bool | int | float):
+            return None
+        return Moments("constant", float(self.value), 0.0)
 
 
 zeros: Initializer = Constant(0.0)

@@ -17,7 +17,7 @@ import numpy as np
 from .._random import laws
 from .._random.laws import Law
 from . import layout_options
-from .base import Drawn, Initializer, given_options
+from .base import Drawn, Initializer, Moments, given_options
 from .checks import DType, check_choice, check_positive, dtype_name, is_sequence, refuse_key, shown
 from .fans import DENSE, Axes, Fans, Layout
 
@@ -60,6 +60,9 @@ class VarianceScaling(Drawn):
     def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         law, unit = _unit(self.distribution, dtype.kind == "c")
         return law, self.stddev(shape) / unit
+
+    def moments(self, shape: tuple[int, ...]) -> Moments:
+        return Moments(self.distribution, 0.0, self.stddev(shape))
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; 0 where it has no elements."""
