@@ -54,8 +54,9 @@ class Constant(Initializer):
         return draw.fill(value if array.ndim else array, shape, dtype, out_sharding)
 
     def moments(self, shape: tuple[int, ...]) -> Moments | None:
-        real = isinstance(self.value, bool | int | float)
-        return Moments("constant", float(self.value), 0.0) if real else None
+        if isinstance(self.value, StaticArray | complex):
+            return None
+        return Moments("constant", float(self.value), 0.0)
 
 
 zeros: Initializer = Constant(0.0)
@@ -81,6 +82,9 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       value: a number, or an array of numbers of any dtype, which is copied.
       dtype: the dtype where the call gives none; any dtype, integers too.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: the value is not a number or an array of numbers.
       ValueError: at the call, the value does not broadcast to the shape.
@@ -90,6 +94,8 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       >>> from jaxinit import initializers
       >>> initializers.constant(0.5)(jax.random.key(0), (2,)).tolist()
       [0.5, 0.5]
+
+    Source: ``jax.nn.initializers.constant``, which takes numbers alone.
     """
     check_concrete("constant", "value", value)
     refuse_key("constant", value)
