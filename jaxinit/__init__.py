@@ -1,7 +1,7 @@
 """Weight initialization for JAX: choose the initializer, make the weights fast, check them."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import initializers, layouts
 from ._functions import (
@@ -39,6 +39,7 @@ from .initializers import Initializer
 if TYPE_CHECKING:
     from . import linen, nnx, recipes
     from ._check.audit import audit
+    from ._check.autoinit import autoinit
     from ._check.calibrate import calibrate
     from ._check.findings import Finding
     from ._check.propagate import propagate
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from ._choose.mean_field import MeanField, mean_field
     from ._choose.recommend import Recommendation, for_activation, recommend
     from ._infer.advice import Advice, Choice
-    from ._infer.autoinit import autoinit
     from ._infer.infer import Inferred, infer
     from ._infer.parameter import Parameter
     from ._make.plan import Plan, materialize, plan
@@ -128,7 +128,7 @@ _ROOMS = {
     "Recommendation": "_choose.recommend",
     "Report": "_check.report",
     "audit": "_check.audit",
-    "autoinit": "_infer.autoinit",
+    "autoinit": "_check.autoinit",
     "calibrate": "_check.calibrate",
     "for_activation": "_choose.recommend",
     "gain": "_choose.activations",
@@ -142,9 +142,15 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("linen", "nnx", "haiku", "equinox", "keras", "recipes"):  # on use
-        return import_module(f"jaxinit.{name}")
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
-    return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
+if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
+
+    def __getattr__(name: str) -> object:
+        if name in ("linen", "nnx", "haiku", "equinox", "keras", "recipes"):  # on use
+            return import_module(f"jaxinit.{name}")
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
+        return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

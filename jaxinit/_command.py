@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from . import _text
+from ._make.formats import FormatName
 from ._make.plan import Plan, plan
 from ._random.stream import is_typed_key
 
@@ -23,7 +24,7 @@ Tree = Any
 def init(
     factory: str,
     out: str | None,
-    format: str,
+    format: FormatName,
     seed: int | None,
     dtype: str | None,
     mesh: str | None,

@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import _text
 from .._infer.advice import RULES
-from .._infer.autoinit import advise
+from .._infer.advise import Wanted, advise
 from .._infer.infer import read
 from .._program.trees import arrays
-from . import array_rules, model_rules
+from . import array_rules, layer_rules, model_rules
 from .array_statistics import Statistics, describe
 from .asked import Asked, asked_of
 from .checkpoint import stored_arrays
@@ -60,7 +60,8 @@ def audit(
 
     - ``not_finite``: NaN or infinities.
     - ``zero``, ``constant``: a kernel or a norm's scale that is all zero, or a kernel that is all
-      one number. Zeros that end a residual branch, gate, or make the output are a note.
+      one number. Zeros that end a residual branch, gate, or make the output are a note; zeros that
+      no gradient can ever reach, as two kernels of zeros in a row, are an error.
     - ``reused_key``: two arrays, or two parts of one, that are equal or correlated, also where one
       is scaled or transposed.
     - ``coarse``: far fewer distinct values than rounding to the dtype leaves, as of draws made in
@@ -73,6 +74,10 @@ def audit(
     - ``truncated``: a normal distribution truncated at two standard deviations that was not scaled
       up again, so that its standard deviation is 0.88 of what was asked; a note.
     - ``shifted``: a kernel whose mean is not 0.
+    - ``undivided_logits``: attention without 1/sqrt(d) whose kernels do not make up for it; a note
+      where they do.
+    - ``uneven_widths``: a hidden kernel whose two fans differ more than eightfold, so that either
+      the signal or the gradient changes its size there; a note.
 
     Args:
       params: a tree of arrays, or the path of an orbax or safetensors checkpoint, which is read in
@@ -155,7 +160,7 @@ def _computed(
     """What the computation says of each parameter; and the model, where it can be run."""
     reading = read("audit", apply_fn, params, tuple(inputs), kwargs)
     inferred = reading.inferred
-    advice = [advise(inferred, rule) for rule in RULES]
+    advice = [advise(inferred, Wanted(rule)) for rule in RULES]
     known = {path: Known(inferred[path], tuple(a[path] for a in advice)) for path in inferred}
     return known, Run(reading) if has_values(reading) else None
 
@@ -174,6 +179,8 @@ def _findings(model: Model) -> Iterator[Finding]:
         if s.path not in told:
             yield from of_spread(s, model)
     yield from model_rules.of_biases(model)
+    yield from layer_rules.of_logits(model)
+    yield from layer_rules.of_widths(model)
 
 
 def _row(s: Subject) -> dict[str, Any]:

@@ -147,7 +147,10 @@ class Model:
         ]
 
     def beside(self, subject: Subject) -> list[Subject]:
-        """The drawn kernels of its shape in its layer, as the gates of a recurrent cell."""
+        """The drawn kernels of its shape in its layer, as the gates of a recurrent cell.
+
+        Those for which the advice is another are left out, as queries beside values.
+        """
         layer = subject.path.split("/")[:-2]
         return [
             s
@@ -155,6 +158,7 @@ class Model:
             if s is not subject
             and s.found.shape == subject.found.shape
             and s.path.split("/")[:-2] == layer
+            and s.expected == subject.expected
         ]
 
     @cached_property

@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from .. import _text
 from .compile import LeafSharding, Maker
+from .formats import FormatName
 from .recording import Executable, Leaf, Recording, record, rows_of
 from .save import save
 
@@ -178,7 +179,7 @@ class Plan:
         return self._recording.skeleton.restored(made)
 
     def save(
-        self, path: str | os.PathLike[str], format: str = "orbax", progress: bool = False
+        self, path: str | os.PathLike[str], format: FormatName = "orbax", progress: bool = False
     ) -> None:
         """Makes the tree and writes it as a checkpoint, without ever holding all of it.
 

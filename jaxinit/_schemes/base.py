@@ -24,6 +24,7 @@ from .._random import draw
 from .._random.asked import noted
 from .._random.laws import Law
 from .._random.sharding import OutSharding, is_tracing
+from .._random.spread import Spread
 from .._random.stream import check_key
 from . import config
 from .checks import (
@@ -31,12 +32,12 @@ from .checks import (
     Shape,
     check_dtype,
     check_inexact,
-    check_range,
     check_shape,
     check_sharding,
     shown,
 )
 from .fans import DENSE, Layout
+from .ranges import check_spread
 
 Init = Callable[..., jax.Array]
 
@@ -100,6 +101,10 @@ class Initializer(ABC):
         out_sharding: OutSharding,
     ) -> jax.Array:
         """The array, of checked arguments but for the key, which constants do not need."""
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread | None:
+        """The magnitudes of the values before they are rounded to the dtype; None if unknown."""
+        return None
 
     def _dtype(self, dtype: DType) -> np.dtype:
         """The dtype of the call, of this initializer, or JAX's default, if numbers can be drawn."""
@@ -179,23 +184,36 @@ def written(value: Any) -> str:
     return repr(value)
 
 
-def draw_scaled(
-    init: Initializer,
-    key: jax.Array,
-    law: Law,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    factor: float,
-    out_sharding: OutSharding,
-) -> jax.Array:
-    """``factor`` times values of the law, once what only the whole call knows is checked."""
-    check_key(init.name, key)
-    if dtype.kind == "c" and law.circular is None:
-        raise ValueError(
-            f"{init.name}: a complex value is truncated by its modulus, so the bounds must be "
-            f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
-        )
-    check_range(init.name, law.bound * factor, dtype)
-    if math.prod(shape) == 0:
-        return draw.fill(0, shape, dtype, out_sharding)
-    return draw.draw(key, law, shape, dtype, factor, out_sharding)
+class Drawn(Initializer):
+    """Independent values: a factor times those of a distribution of unit scale."""
+
+    @abstractmethod
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
+        """The distribution of unit scale, and the factor."""
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread | None:
+        law, factor = self.law(shape, dtype)
+        return law.magnitudes(dtype.kind == "c").times(factor)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        law, factor = self.law(shape, np.dtype(np.float32))
+        return Moments(self.factory, factor * law.mean, factor * law.std)
+
+    def _make(
+        self,
+        key: jax.Array,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
+    ) -> jax.Array:
+        law, factor = self.law(shape, dtype)
+        check_key(self.name, key)
+        if dtype.kind == "c" and law.circular is None:
+            raise ValueError(
+                f"{self.name}: a complex value is truncated by its modulus, so the bounds must be "
+                f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
+            )
+        if math.prod(shape) == 0:
+            return draw.fill(0, shape, dtype, out_sharding)
+        check_spread(self.name, law.magnitudes(dtype.kind == "c"), dtype, factor)
+        return draw.draw(key, law, shape, dtype, factor, out_sharding)

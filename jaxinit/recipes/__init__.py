@@ -47,3 +47,7 @@ __all__ = [
     "torch_defaults",
     "wang",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ import math
 
 from .._schemes import frameworks
 from .._schemes.base import Initializer
-from .._schemes.fans import check_count
+from .._schemes.checks import check_count
 from ..initializers import symmetric_uniform, variance_scaling
 from .layers import forget_bias
 
@@ -28,7 +28,7 @@ def torch_defaults(fan_in: int = 1, hidden: int = 1) -> dict[str, Initializer]:
       The initializers by role.
 
     Raises:
-      ValueError: one of them is no positive int.
+      TypeError, ValueError: one of them is no positive int.
 
     Example:
       >>> from jaxinit import recipes

@@ -6,8 +6,7 @@ import math
 from typing import NamedTuple
 
 from .._schemes.base import Initializer
-from .._schemes.checks import check_positive
-from .._schemes.fans import check_count
+from .._schemes.checks import check_choice, check_count, check_positive
 from ..initializers import normal, truncated_normal, variance_scaling, zeros
 
 
@@ -25,7 +24,7 @@ def gpt2_residual(layers: int, stddev: float = 0.02) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: layers is no positive int, or stddev is not above 0.
+      TypeError, ValueError: layers is no positive int, or stddev is not above 0.
 
     Example:
       >>> from jaxinit import recipes
@@ -51,7 +50,7 @@ def layerwise_residual(layer: int, stddev: float = 0.02) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: layer is no int from 0, or stddev is not above 0.
+      TypeError, ValueError: layer is no int from 0, or stddev is not above 0.
 
     Example:
       >>> from jaxinit import recipes
@@ -60,7 +59,7 @@ def layerwise_residual(layer: int, stddev: float = 0.02) -> Initializer:
 
     Source: Zhang et al. 2019 (DS-Init, depth-scaled initialization); torchtitan.
     """
-    depth = _layer("layerwise_residual", layer)
+    depth = check_count("layerwise_residual", "layer", layer, least=0)
     checked = check_positive("layerwise_residual", "stddev", stddev)
     return normal(checked / math.sqrt(2 * (depth + 1)))
 
@@ -77,7 +76,7 @@ def small_init(width: int) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: width is no positive int.
+      TypeError, ValueError: width is no positive int.
 
     Example:
       >>> from jaxinit import recipes
@@ -100,7 +99,7 @@ def wang(layers: int, width: int) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: one of them is no positive int.
+      TypeError, ValueError: one of them is no positive int.
 
     Example:
       >>> from jaxinit import recipes
@@ -127,7 +126,7 @@ def mitchell(fan_in: int, layer: int | None = None) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: fan_in is no positive int, or layer is no int from 0.
+      TypeError, ValueError: fan_in is no positive int, or layer is no int from 0.
 
     Example:
       >>> from jaxinit import recipes
@@ -137,14 +136,8 @@ def mitchell(fan_in: int, layer: int | None = None) -> Initializer:
     Source: Groeneveld et al. 2024 (OLMo), "mitchell" initialization.
     """
     fan = check_count("mitchell", "fan_in", fan_in)
-    depth = 1 if layer is None else 2 * (_layer("mitchell", layer) + 1)
+    depth = 1 if layer is None else 2 * (check_count("mitchell", "layer", layer, least=0) + 1)
     return truncated_normal(1 / math.sqrt(fan * depth), lower=-3.0, upper=3.0)
-
-
-def _layer(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name}: layer must be an int from 0; got {value!r}.")
-    return value
 
 
 class DeepNet(NamedTuple):
@@ -177,7 +170,7 @@ def deepnet(layers: int, encoder_layers: int = 0, *, side: str = "decoder") -> D
       A ``DeepNet`` of two initializers and the factor of the stream.
 
     Raises:
-      ValueError: a count that is no positive int, or another side.
+      TypeError, ValueError: a count that is no positive int, or another side.
 
     Example:
       >>> from jaxinit import recipes
@@ -188,14 +181,14 @@ def deepnet(layers: int, encoder_layers: int = 0, *, side: str = "decoder") -> D
     Source: Wang et al. 2022, figure 2.
     """
     count = check_count("deepnet", "layers", layers)
-    if side not in ("encoder", "decoder"):
-        raise ValueError(f"deepnet: side must be encoder or decoder; got {side!r}.")
-    if not encoder_layers:
+    check_choice("deepnet", "side", side, ("encoder", "decoder"))
+    others = check_count("deepnet", "encoder_layers", encoder_layers, least=0)
+    if not others:
         beta, residual = (8 * count) ** -0.25, (2 * count) ** 0.25
     elif side == "decoder":
         beta, residual = (12 * count) ** -0.25, (3 * count) ** 0.25
     else:
-        both = check_count("deepnet", "encoder_layers", encoder_layers) ** 4 * count
+        both = others**4 * count
         beta, residual = 0.87 * both ** (-1 / 16), 0.81 * both ** (1 / 16)
     return DeepNet(variance_scaling(beta**2, "fan_avg", "normal"), _GLOROT, residual)
 
@@ -215,7 +208,7 @@ def sub_ln(layers: int) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: layers is no positive int.
+      TypeError, ValueError: layers is no positive int.
 
     Example:
       >>> from jaxinit import recipes
@@ -242,7 +235,7 @@ def t_fixup(layers: int, side: str = "encoder") -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: layers is no positive int, or another side.
+      TypeError, ValueError: layers is no positive int, or another side.
 
     Example:
       >>> from jaxinit import recipes
@@ -252,8 +245,7 @@ def t_fixup(layers: int, side: str = "encoder") -> Initializer:
     Source: Huang et al. 2020 (T-Fixup), section 3.
     """
     count = check_count("t_fixup", "layers", layers)
-    if side not in ("encoder", "decoder"):
-        raise ValueError(f"t_fixup: side must be encoder or decoder; got {side!r}.")
+    check_choice("t_fixup", "side", side, ("encoder", "decoder"))
     factor = 0.67 * count**-0.25 if side == "encoder" else (9 * count) ** -0.25
     return variance_scaling(factor**2, "fan_avg", "normal")
 
@@ -271,7 +263,7 @@ def fixup(branches: int, convolutions: int = 2) -> dict[str, Initializer]:
       The initializers under "inner" and "last".
 
     Raises:
-      ValueError: branches is no positive int, or convolutions no int from 2.
+      TypeError, ValueError: branches is no positive int, or convolutions no int from 2.
 
     Example:
       >>> from jaxinit import recipes

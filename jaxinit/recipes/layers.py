@@ -6,12 +6,23 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from .._random import laws
+from .._random.spread import POINT
 from .._random.stream import check_key, fold_in
 from .._schemes.base import Init, Initializer
-from .._schemes.checks import check_positive
-from .._schemes.fans import check_count
-from ..initializers import blocks, constant, normal, ones, repeated, variance_scaling, zeros
+from .._schemes.checks import (
+    check_count,
+    check_flag,
+    check_initializer,
+    check_number,
+    check_positive,
+    is_sequence,
+    shown,
+)
+from .._schemes.ranges import check_spread
+from ..initializers import blocks, constant, normal, repeated, variance_scaling, zeros
 
 
 def siren_first(fan_in: int) -> Initializer:
@@ -24,7 +35,7 @@ def siren_first(fan_in: int) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: fan_in is no positive int.
+      TypeError, ValueError: fan_in is no positive int.
 
     Example:
       >>> import jax
@@ -52,7 +63,7 @@ def siren(omega: float = 30.0) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: omega is not above 0.
+      TypeError, ValueError: omega is not above 0.
 
     Example:
       >>> import jax
@@ -79,7 +90,8 @@ def icnr(init: Init, factor: int, tiled: bool = False) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: factor is no positive int; at the call, outputs that its square does not divide.
+      TypeError, ValueError: init is no initializer, factor is no positive int; at the call, outputs
+        that the square of factor does not divide.
 
     Example:
       >>> import jax
@@ -91,7 +103,8 @@ def icnr(init: Init, factor: int, tiled: bool = False) -> Initializer:
 
     Source: Aitken et al. 2017 (ICNR).
     """
-    return repeated(init, check_count("icnr", "factor", factor) ** 2, tiled=tiled)
+    inner, ratio = check_initializer("icnr", "init", init), check_count("icnr", "factor", factor)
+    return repeated(inner, ratio**2, tiled=check_flag("icnr", "tiled", tiled))
 
 
 def forget_bias(order: str = "ifgo", value: float = 1.0) -> Initializer:
@@ -105,7 +118,7 @@ def forget_bias(order: str = "ifgo", value: float = 1.0) -> Initializer:
       The initializer, for a bias of all gates.
 
     Raises:
-      ValueError: order does not name one gate f.
+      TypeError, ValueError: order does not name one gate f.
 
     Example:
       >>> import jax
@@ -116,8 +129,8 @@ def forget_bias(order: str = "ifgo", value: float = 1.0) -> Initializer:
     Source: Gers et al. 2000; Jozefowicz et al. 2015.
     """
     if not isinstance(order, str) or order.count("f") != 1:
-        raise ValueError(f"forget_bias: order must name one gate f; got {order!r}.")
-    forget = ones if value == 1 else constant(value)
+        raise ValueError(f"forget_bias: order must name one gate f; got {shown(order)}.")
+    forget = constant(check_number("forget_bias", "value", value))
     return blocks(tuple(forget if gate == "f" else zeros for gate in order), len(order))
 
 
@@ -144,7 +157,7 @@ def mimetic_attention(
       "query" and "key", (width, heads, width/heads), "value" and "out", (width, width): float32.
 
     Raises:
-      TypeError: a key that is not one.
+      TypeError: a key that is not one, or no pair of numbers.
       ValueError: a count that is no positive int, or heads that do not divide the width.
 
     Example:
@@ -161,6 +174,11 @@ def mimetic_attention(
     size, count = check_count(name, "width", width), check_count(name, "heads", heads)
     if size % count:
         raise ValueError(f"{name}: heads={count} does not divide width={size}.")
+    first, second = _mixed("query_key", query_key), _mixed("value_out", value_out)
+    a, b = (max(abs(pair[i]) for pair in (first, second)) for i in (0, 1))
+    # No singular value is above the sum of a row's magnitudes.
+    largest = size * (a * laws.NORMAL.spread.bound / math.sqrt(size) + b)
+    check_spread(name, POINT.times(largest), np.dtype(np.float32))
     gaussian = normal(1 / math.sqrt(size))
 
     def product(number: int, mixed: tuple[float, float], sign: float) -> jax.Array:
@@ -172,7 +190,16 @@ def mimetic_attention(
         root = jnp.sqrt(values[:rank])
         return left[:, :rank] * root[None], right[:rank].T * root[None]
 
-    pairs = [factors(product(1 + head, query_key, 1.0), size // count) for head in range(count)]
+    pairs = [factors(product(1 + head, first, 1.0), size // count) for head in range(count)]
     query, keys = (jnp.stack(each, axis=1) for each in zip(*pairs, strict=True))
-    value, out = factors(product(0, value_out, -1.0), size)
+    value, out = factors(product(0, second, -1.0), size)
     return {"query": query, "key": keys, "value": value, "out": out.T}
+
+
+def _mixed(option: str, value: tuple[float, float]) -> tuple[float, float]:
+    """The two numbers of a product of ``mimetic_attention``."""
+    name = "mimetic_attention"
+    if not is_sequence(value) or len(value) != 2:
+        raise TypeError(f"{name}: {option} must be two numbers; got {shown(value)}.")
+    a, b = (check_number(name, f"each of {option}", number) for number in value)
+    return a, b

@@ -6,8 +6,7 @@ import math
 from typing import NamedTuple
 
 from .._schemes.base import Initializer
-from .._schemes.checks import check_positive
-from .._schemes.fans import check_count
+from .._schemes.checks import check_count, check_positive
 from ..initializers import normal, variance_scaling
 
 
@@ -43,7 +42,7 @@ def mup(width: int, base_width: int) -> dict[str, Role]:
       A ``Role`` under "input", "hidden" and "output".
 
     Raises:
-      ValueError: one of them is no positive int.
+      TypeError, ValueError: one of them is no positive int.
 
     Example:
       >>> from jaxinit import recipes
@@ -77,7 +76,7 @@ def spectral(fan_in: int, fan_out: int) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: one of them is no positive int.
+      TypeError, ValueError: one of them is no positive int.
 
     Example:
       >>> from jaxinit import recipes
@@ -103,7 +102,7 @@ def rms_embedding(rms: float = 1.0) -> Initializer:
       The initializer.
 
     Raises:
-      ValueError: rms is not above 0.
+      TypeError, ValueError: rms is not above 0.
 
     Example:
       >>> from jaxinit import recipes

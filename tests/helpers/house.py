@@ -19,6 +19,7 @@ FLOORS = (
     ("_choose", "recipes", "_functions"),
     ("_infer", "_layers"),
     ("_check",),
+    ("_linen", "_nnx"),
     ("linen", "nnx", "haiku", "equinox", "keras", "_command"),
     ("__init__",),
     ("__main__",),
