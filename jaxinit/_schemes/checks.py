@@ -115,7 +115,7 @@ def _real(name: str, option: str, value: Any) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        return math.inf if int(number) > 0 else -math.inf
 
 
 def check_positive(name: str, option: str, value: Any) -> float:
