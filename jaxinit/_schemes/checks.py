@@ -72,6 +72,11 @@ def check_number(name: str, option: str, value: Any) -> float:
     refuse_key(name, value)
     if isinstance(value, jax.Array | np.ndarray) and np.ndim(value) == 0:
         value = value.item() if value.dtype != bool else bool(value)
+    if isinstance(value, complex | np.complexfloating):
+        raise TypeError(
+            f"{name}: {option} must be a real number; got {shown(value)}. Give a real one, as its "
+            f"magnitude {abs(value):.4g}."
+        )
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: {option} must be a number; got {shown(value)}.")
     try:
@@ -200,6 +205,16 @@ def check_inexact(name: str, dtype: np.dtype) -> np.dtype:
             f"jnp.float32."
         )
     return dtype
+
+
+def check_held(name: str, option: str, value: float, dtype: np.dtype) -> None:
+    """Raises where an integer dtype does not hold the number, or float32 on its way there."""
+    limits = jnp.iinfo(dtype)
+    if not (limits.min <= value <= limits.max and value == int(value) == np.float32(value)):
+        raise ValueError(
+            f"{name}: {dtype} does not hold {option}={value:g}; use a floating dtype, as "
+            f"jnp.float32."
+        )
 
 
 def check_range(name: str, largest: float, dtype: np.dtype) -> None:

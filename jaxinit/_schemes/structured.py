@@ -23,6 +23,9 @@ from . import layout_options
 from .base import Initializer
 from .checks import (
     DType,
+    check_dtype,
+    check_held,
+    check_inexact,
     check_int,
     check_nonzero,
     check_range,
@@ -110,7 +113,8 @@ class Pattern(Initializer):
         dtype: np.dtype,
         out_sharding: OutSharding,
     ) -> jax.Array:
-        check_range(self.name, abs(self.factor), dtype)
+        if jnp.issubdtype(dtype, jnp.inexact):
+            check_range(self.name, abs(self.factor), dtype)
         view = matrix_view(self.name, self.layout, shape)
         if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
@@ -137,6 +141,14 @@ class Identity(Pattern):
     @property
     def factor(self) -> float:
         return self.gain
+
+    def _dtype(self, dtype: DType) -> np.dtype:
+        """The dtype; one of integers too, if it holds the gain."""
+        checked = check_dtype(self.name, dtype, self.dtype)
+        if not jnp.issubdtype(checked, jnp.integer):
+            return check_inexact(self.name, checked)
+        check_held(self.name, "gain", self.gain, checked)
+        return checked
 
     def _shifts(self, view: MatrixView) -> tuple[int, ...]:
         """One for each axis; a single int shifts the outputs."""
@@ -204,7 +216,7 @@ def identity(
     Raises:
       TypeError: an option of the wrong type.
       ValueError: gain is 0 or not finite; at the call, fewer than two axes, a shift whose length
-        is not the number of axes, a dtype that is not floating or complex.
+        is not the number of axes, an integer dtype that does not hold gain, a bool dtype.
 
     Example:
       >>> import jax
