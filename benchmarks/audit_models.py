@@ -3,6 +3,7 @@
     python -m benchmarks.audit_models                  # all models; some ten minutes
     python -m benchmarks.audit_models --models flax    # those whose name begins so
     python -m benchmarks.audit_models --detail         # also each false warning and missed fault
+    python -m benchmarks.audit_models --keep FILE --minutes 4    # in parts: repeat until it prints
 
 The models are initialised as their libraries do by default. The rules of `audit` were made while
 looking at the models marked `dev`; those marked `held out` were only measured. Models of
@@ -12,7 +13,11 @@ Hugging Face's transformers take part where a version of it with Flax models is 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import pathlib
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -256,6 +261,33 @@ def measure(model: Model) -> Iterator[Outcome]:
             yield Outcome(model.name, model.held_out, fault, alone, found, (planted[0],))
 
 
+class Kept:
+    """The outcomes of each model, in a file, so that a run can be continued."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = pathlib.Path(path) if path else None
+        held = self._path is not None and self._path.exists()
+        text = self._path.read_text() if held and self._path else "{}"
+        self._found: dict[str, list[Outcome] | str] = {
+            name: found if isinstance(found, str) else [Outcome(*o) for o in found]
+            for name, found in json.loads(text).items()
+        }
+
+    def of(self, model: Model) -> list[Outcome] | str:
+        """The outcomes of a model; why there are none, where it cannot be run."""
+        if model.name not in self._found:
+            try:
+                self._found[model.name] = list(measure(model))
+            except (TypeError, AttributeError, ValueError, ImportError) as error:
+                self._found[model.name] = str(error).splitlines()[0]
+            if self._path is not None:
+                self._path.write_text(json.dumps(self._found))
+        return self._found[model.name]
+
+    def has(self, model: Model) -> bool:
+        return model.name in self._found
+
+
 def _share(outcomes: Sequence[Outcome]) -> str:
     if not outcomes:
         return "-"
@@ -298,7 +330,10 @@ def main() -> None:
     parser.add_argument("--models", default="", help="only models whose name begins so")
     parser.add_argument("--only", choices=("dev", "held-out"), help="only one of the two groups")
     parser.add_argument("--detail", action="store_true", help="print each miss")
+    parser.add_argument("--keep", help="a file for the outcomes, from which a run goes on")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="when to stop")
     chosen = parser.parse_args()
+    kept, begun = Kept(chosen.keep), time.monotonic()
     console, outcomes = Console(width=140), []
     with tempfile.TemporaryDirectory() as cache:
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -307,10 +342,12 @@ def main() -> None:
             group = "held-out" if model.held_out else "dev"
             if not model.name.startswith(chosen.models) or chosen.only not in (None, group):
                 continue
-            try:
-                mine = list(measure(model))
-            except (TypeError, AttributeError, ValueError) as error:  # for this version of JAX
-                console.print(f"{model.name}: cannot be run: {str(error).splitlines()[0]}")
+            if not kept.has(model) and time.monotonic() - begun > 60 * chosen.minutes:
+                console.print(f"{model.name} is next: the same command goes on")
+                return
+            mine = kept.of(model)
+            if isinstance(mine, str):  # of a version that does not go with this one of JAX
+                console.print(f"{model.name}: cannot be run: {mine}")
                 continue
             outcomes += mine
             console.print(f"{model.name}: {len(mine)} audits", style="dim")

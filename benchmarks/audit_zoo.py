@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import flax.linen as nn
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-KEY = jax.random.key(0)
-IMAGES = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
-TOKENS = jax.random.randint(jax.random.key(2), (4, 16), 0, 200)
+from .audit_zoo_installed import IMAGES, KEY, TOKENS, Made, Model, installed
+
 VECTORS = jax.random.normal(jax.random.key(3), (32, 48))
-
-Made = tuple[Callable[..., Any], Any, tuple[Any, ...]]
-
-
-class Model(NamedTuple):
-    """A model's name, whether it was kept apart, and what makes (apply_fn, params, inputs)."""
-
-    name: str
-    held_out: bool
-    make: Callable[[], Made]
 
 
 def _linen(module: nn.Module, *inputs: Any, **options: Any) -> Made:
@@ -271,96 +258,64 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], x: Any) -> Made:
     return lambda p, x: nnx.merge(graph, p, rest)(x), params, (x,)  # type: ignore[operator]
 
 
-def _transformers(name: str, options: dict[str, Any], inputs: dict[str, Any]) -> Made:
-    import transformers  # type: ignore[import-not-found]
+class SqueezeExcite(nn.Module):
+    """EfficientNet's block: depthwise, and each channel times a gate that sees the whole image."""
 
-    config = getattr(transformers, f"{name}Config")(**options)
-    model = getattr(transformers, f"Flax{name}Model")(config, seed=0)
-    names = tuple(inputs)
+    width: int
+    stride: int = 1
 
-    def apply(params: Any, *xs: Any) -> Any:
-        told = {"train": False, "params": params}
-        return jax.tree.leaves(model(**dict(zip(names, xs, strict=True)), **told).to_tuple())
-
-    return apply, model.params, tuple(inputs.values())
-
-
-_BERT = {
-    "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128,
-    "vocab_size": 200, "max_position_embeddings": 32,
-}  # fmt: skip
-_SEQ = {
-    "d_model": 64, "encoder_layers": 3, "decoder_layers": 3, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128,
-    "vocab_size": 200, "max_position_embeddings": 32, "pad_token_id": 1,
-    "decoder_start_token_id": 2, "bos_token_id": 0, "eos_token_id": 2,
-}  # fmt: skip
-_LLAMA = {
-    **_BERT, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0,
-}  # fmt: skip
-_PIXELS = {"image_size": 32, "patch_size": 8, "num_channels": 3}
-
-
-def _hugging_face() -> Iterator[Model]:
-    if importlib.util.find_spec("transformers") is None:
-        return
-    ids = {"input_ids": np.asarray(TOKENS)}
-    both = {**ids, "decoder_input_ids": np.asarray(TOKENS)}
-    image = {"pixel_values": np.asarray(jax.random.normal(KEY, (2, 3, 32, 32)))}
-    wave = {"input_features": np.asarray(jax.random.normal(KEY, (2, 16, 64)))}
-    t5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 3, "num_heads": 4,
-          "vocab_size": 200, "decoder_start_token_id": 0}  # fmt: skip
-    stages = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [2, 2],
-              "layer_type": "basic"}  # fmt: skip
-    gpt = {"n_embd": 64, "n_layer": 3, "n_head": 4, "vocab_size": 200, "n_positions": 32,
-           "bos_token_id": 0, "eos_token_id": 0}  # fmt: skip
-    neo = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 200,
-           "max_position_embeddings": 32, "attention_types": [[["global", "local"], 1]],
-           "bos_token_id": 0, "eos_token_id": 0}  # fmt: skip
-    opt = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "ffn_dim": 128,
-           "vocab_size": 200, "max_position_embeddings": 32, "word_embed_proj_dim": 64}  # fmt: skip
-    xglm = {"d_model": 64, "num_layers": 3, "attention_heads": 4, "ffn_dim": 128,
-            "vocab_size": 200, "max_position_embeddings": 32}  # fmt: skip
-    whisper = {**_SEQ, "num_mel_bins": 16, "max_source_positions": 32,
-               "max_target_positions": 32, "suppress_tokens": [],
-               "begin_suppress_tokens": []}  # fmt: skip
-    audio = {**wave, "decoder_input_ids": np.asarray(TOKENS)[:2]}
-    regnet = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [2, 2],
-              "groups_width": 8, "layer_type": "y"}  # fmt: skip
-    distil = {"dim": 64, "n_layers": 3, "n_heads": 4, "hidden_dim": 128, "vocab_size": 200,
-              "max_position_embeddings": 32, "sinusoidal_pos_embds": True}  # fmt: skip
-    electra = {**_BERT, "embedding_size": 32}
-    for name, held_out, options, inputs in (
-        ("Bert", False, _BERT, ids),
-        ("T5", False, t5, both),
-        ("ViT", False, {**_BERT, **_PIXELS}, image),
-        ("ResNet", False, stages, image),
-        ("GPTNeo", False, neo, ids),
-        ("GPT2", True, gpt, ids),
-        ("Whisper", True, whisper, audio),
-        ("Bart", True, _SEQ, both),
-        ("Marian", True, _SEQ, both),
-        ("Blenderbot", True, _SEQ, both),
-        ("Pegasus", True, _SEQ, both),
-        ("OPT", True, opt, ids),
-        ("XGLM", True, xglm, ids),
-        ("Roberta", True, _BERT, ids),
-        ("RoFormer", True, _BERT, ids),
-        ("Electra", True, electra, ids),
-        ("Albert", True, electra, ids),
-        ("DistilBert", True, distil, ids),
-        ("Llama", True, _LLAMA, ids),
-        ("Gemma", True, _LLAMA, ids),
-        ("Mistral", True, _LLAMA, ids),
-        ("RegNet", True, regnet, image),
-        ("Beit", True, {**_BERT, **_PIXELS}, image),
-        ("Dinov2", True, {**_BERT, **_PIXELS}, image),
-    ):
-        yield Model(
-            f"transformers {name}",
-            held_out,
-            lambda n=name, o=options, i=inputs: _transformers(n, o, i),
+    @nn.compact
+    def __call__(self, x):
+        wide = 4 * x.shape[-1]
+        norm = partial(nn.BatchNorm, use_running_average=True)
+        conv = partial(nn.Conv, use_bias=False)
+        y = nn.silu(norm()(conv(wide, (1, 1), name="expand")(x)))
+        y = conv(wide, (3, 3), self.stride, feature_group_count=wide, name="depthwise")(y)
+        y = nn.silu(norm()(y))
+        gate = nn.silu(
+            nn.Conv(x.shape[-1] // 4, (1, 1), name="squeeze")(y.mean((1, 2), keepdims=True))
         )
+        y = y * nn.sigmoid(nn.Conv(wide, (1, 1), name="excite")(gate))
+        y = norm()(conv(self.width, (1, 1), name="project")(y))
+        return x + y if x.shape == y.shape else y
+
+
+class EfficientNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.silu(nn.Conv(16, (3, 3), use_bias=False, name="stem")(x))
+        for width, stride in ((16, 1), (24, 2), (24, 1), (40, 2), (40, 1)):
+            x = SqueezeExcite(width, stride)(x)
+        x = nn.silu(nn.Conv(160, (1, 1), use_bias=False, name="top")(x))
+        return nn.Dense(10, name="head")(x.mean((1, 2)))
+
+
+class DenseNet(nn.Module):
+    """Each layer takes what all before it made, side by side."""
+
+    @nn.compact
+    def __call__(self, x):
+        norm = partial(nn.BatchNorm, use_running_average=True)
+        conv = partial(nn.Conv, use_bias=False)
+        x = conv(24, (3, 3), name="stem")(x)
+        for stage in range(2):
+            for _ in range(4):
+                y = conv(48, (1, 1))(nn.relu(norm()(x)))
+                x = jnp.concatenate([x, conv(12, (3, 3))(nn.relu(norm()(y)))], -1)
+            if stage == 0:
+                x = nn.avg_pool(conv(x.shape[-1] // 2, (1, 1))(nn.relu(norm()(x))), (2, 2), (2, 2))
+        return nn.Dense(10, name="head")(nn.relu(norm()(x)).mean((1, 2)))
+
+
+class PlainResidual(nn.Module):
+    """Residual blocks without any normalization."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(64, name="stem")(x)
+        for _ in range(8):
+            x = x + nn.Dense(64)(nn.gelu(nn.Dense(128)(x)))
+        return nn.Dense(10, name="head")(x)
 
 
 def MODELS() -> Iterator[Model]:  # noqa: N802 - a table that is made when it is asked for
@@ -378,6 +333,9 @@ def MODELS() -> Iterator[Model]:  # noqa: N802 - a table that is made when it is
         ("equinox CNN", False, lambda: _equinox(_equinox_cnn(), IMAGES.transpose(0, 3, 1, 2))),
         ("equinox transformer", False, lambda: _equinox(EquinoxBlocks(KEY), TOKENS)),
         ("nnx MLP", False, lambda: _nnx(NnxNet, VECTORS)),
+        ("flax EfficientNet", False, lambda: _linen(EfficientNet(), IMAGES)),
+        ("flax DenseNet", False, lambda: _linen(DenseNet(), IMAGES)),
+        ("flax residual MLP", False, lambda: _linen(PlainResidual(), VECTORS)),
         ("flax UNet", True, lambda: _linen(UNet(), IMAGES)),
         ("flax policy", True, lambda: _linen(DeepSet(), VECTORS)),
         ("flax scanned", True, lambda: _linen(Scanned(), TOKENS)),
@@ -399,4 +357,4 @@ def MODELS() -> Iterator[Model]:  # noqa: N802 - a table that is made when it is
         ),
     ):  # fmt: skip
         yield Model(name, held_out, make)
-    yield from _hugging_face()
+    yield from installed()

@@ -39,6 +39,7 @@ from .initializers import Initializer
 if TYPE_CHECKING:
     from . import linen, nnx, recipes
     from ._check.audit import audit
+    from ._check.autoinit import autoinit
     from ._check.calibrate import calibrate
     from ._check.findings import Finding
     from ._check.propagate import propagate
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     from ._choose.mean_field import MeanField, mean_field
     from ._choose.recommend import Recommendation, for_activation, recommend
     from ._infer.advice import Advice, Choice
-    from ._infer.autoinit import autoinit
     from ._infer.infer import Inferred, infer
     from ._infer.parameter import Parameter
+    from ._make.init import init
     from ._make.plan import Plan, materialize, plan
     from ._make.tree_init import tree_init
 
@@ -86,6 +87,7 @@ __all__ = [
     "he_uniform",
     "identity",
     "infer",
+    "init",
     "initializers",
     "kaiming_normal",
     "kaiming_uniform",
@@ -128,11 +130,12 @@ _ROOMS = {
     "Recommendation": "_choose.recommend",
     "Report": "_check.report",
     "audit": "_check.audit",
-    "autoinit": "_infer.autoinit",
+    "autoinit": "_check.autoinit",
     "calibrate": "_check.calibrate",
     "for_activation": "_choose.recommend",
     "gain": "_choose.activations",
     "infer": "_infer.infer",
+    "init": "_make.init",
     "materialize": "_make.plan",
     "mean_field": "_choose.mean_field",
     "plan": "_make.plan",
@@ -145,7 +148,7 @@ _ROOMS = {
 if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
 
     def __getattr__(name: str) -> object:
-        if name in ("linen", "nnx", "recipes"):  # the first two import Flax
+        if name in ("linen", "nnx", "haiku", "equinox", "keras", "recipes"):  # on use
             return import_module(f"jaxinit.{name}")
         if name not in _ROOMS:
             raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")

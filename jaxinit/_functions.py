@@ -135,7 +135,9 @@ def constant(
 
     Raises:
       TypeError: the value is not a number or an array of numbers.
-      ValueError: the value does not broadcast to the shape.
+      ValueError: the value does not broadcast to the shape, or the dtype cannot hold it: it
+        overflows, has a fraction or an imaginary part that would be lost, or is NaN or infinite
+        where the dtype has no such number.
 
     Example:
       >>> import jax
@@ -308,8 +310,8 @@ def truncated_normal(
 
     Raises:
       TypeError: stddev or a bound is not a number.
-      ValueError: stddev is not finite or not above 0, bounds out of order or beyond 37; at the
-        call, a dtype that is not floating or complex, or too narrow for the values.
+      ValueError: stddev is not finite or not above 0, bounds out of order, beyond 37 or within 1e-6
+        of each other; a dtype that is not floating or complex, or too narrow for the values.
 
     Example:
       >>> import jax

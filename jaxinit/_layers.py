@@ -8,8 +8,7 @@ its kernel and bias. Nothing here knows Flax.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from ._choose.recommend import recommend
 from ._schemes import frameworks
 from ._schemes.base import Init, Initializer
 from ._schemes.blocks import Blocks
-from ._schemes.checks import check_choice
+from ._schemes.checks import check_choice, labelled, shown
 from ._schemes.fans import Layout
 from ._schemes.frameworks import FRAMEWORKS, Defaults, Framework, Kind
 from ._schemes.variance import Mode
@@ -39,7 +38,7 @@ class Options(NamedTuple):
     mode: Mode | None = None
     defaults: Framework = "jax"
 
-    def kernel(self, init: Init | None) -> Init:
+    def kernel(self, init: Init | str | None) -> Init:
         """The kernel's initializer: the one given, the activation's, or the default."""
         if init is not None and self.mode is not None:
             raise ValueError(
@@ -52,7 +51,7 @@ class Options(NamedTuple):
             return fit(self.label, self._defaults().kernel, self._counted())
         return fit(self.label, init, self.layout)
 
-    def bias(self, init: Init | None, kernel_shape: Sequence[int]) -> Init:
+    def bias(self, init: Init | str | None, kernel_shape: Sequence[int]) -> Init:
         """The bias's initializer, which may have the kernel's fans."""
         given, layout = (init, self.layout) if init else (self._defaults().bias, self._counted())
         return fit(self.label, given, layout, tuple(kernel_shape))
@@ -70,15 +69,6 @@ class Options(NamedTuple):
     def _recommended(self) -> Initializer:
         with labelled(self.label):
             return recommend(self.activation, mode=self.mode).initializer
-
-
-@contextmanager
-def labelled(label: str) -> Iterator[None]:
-    """Errors within name the layer."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{label}: {error}") from None
 
 
 def sizes(value: int | Sequence[int]) -> tuple[int, ...]:
@@ -170,12 +160,20 @@ def forget_init(
     return None if forget_bias is None else initializers.constant(forget_bias)
 
 
-def fit(label: str, init: Init, layout: Layout, kernel: tuple[int, ...] | None = None) -> Init:
+def fit(
+    label: str, init: Init | str, layout: Layout, kernel: tuple[int, ...] | None = None
+) -> Init:
     """The initializer with the layer's layout, where it is one of ours and has none of its own.
 
-    One of ours may be wrapped in a function that adds partitioning metadata; any other function
-    stays as it is. ``kernel`` is the shape whose fans count, where the parameter is a bias.
+    A name stands for what ``initializers.get`` makes of it. One of ours may be wrapped in a
+    function that adds partitioning metadata; any other function stays as it is. ``kernel`` is the
+    shape whose fans count, where the parameter is a bias.
     """
+    if isinstance(init, str):
+        with labelled(label):
+            init = initializers.get(init)
+    if not callable(init):
+        raise TypeError(f"{label}: expected an initializer or its name; got {shown(init)}.")
     own = _FACTORIES.get(init, init) if inspect.isfunction(init) else init
     if isinstance(own, Initializer):
         if layout.blocks == 1 or kernel is not None or not own.takes_layout:

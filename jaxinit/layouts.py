@@ -18,7 +18,17 @@ import string
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._schemes.fans import Layout, check_count
+from ._schemes.checks import (
+    check_axis_count,
+    check_choice,
+    check_count,
+    check_counts,
+    check_flag,
+    check_int,
+    is_sequence,
+)
+from ._schemes.fans import Layout, check_blocks
+from ._schemes.layout_options import check_layout
 
 __all__ = [
     "attention",
@@ -69,11 +79,15 @@ def general_dense(in_axes: int = 1, out_axes: int = 1, batch_axes: int = 0) -> L
       Fans(fan_in=64.0, fan_out=512.0)
     """
     call = "layouts.general_dense"
-    inner = check_count(call, "in_axes", in_axes) + check_count(call, "out_axes", out_axes)
-    batch = batch_axes and check_count(call, "batch_axes", batch_axes)
+    into, out = (
+        check_axis_count(call, "in_axes", in_axes),
+        check_axis_count(call, "out_axes", out_axes),
+    )
+    batch = check_axis_count(call, "batch_axes", batch_axes, 0)
+    inner = into + out
     return Layout(
-        tuple(range(-inner, -out_axes)),
-        tuple(range(-out_axes, 0)),
+        tuple(range(-inner, -out)),
+        tuple(range(-out, 0)),
         tuple(range(-inner - batch, -inner)),
     )
 
@@ -129,7 +143,8 @@ def conv_transpose(strides: Sizes = 1, transpose_kernel: bool = False, *, axes: 
       Fans(fan_in=256.0, fan_out=512.0)
     """
     stride = _product("layouts.conv_transpose", "strides", strides, axes)
-    in_axis, out_axis = (-1, -2) if transpose_kernel else (-2, -1)
+    swapped = check_flag("layouts.conv_transpose", "transpose_kernel", transpose_kernel)
+    in_axis, out_axis = (-1, -2) if swapped else (-2, -1)
     return Layout(in_axis, out_axis, in_stride=stride)
 
 
@@ -148,10 +163,12 @@ def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
       >>> layouts.conv_local((3, 3)).fans((14, 14, 9 * 8, 16))
       Fans(fan_in=72.0, fan_out=144.0)
     """
-    call, axes = "layouts.conv_local", len(kernel_size)
+    call = "layouts.conv_local"
+    window = check_counts(call, "kernel_size", kernel_size)
+    axes = check_axis_count(call, "the length of kernel_size", len(window))
     return Layout(
         batch_axis=tuple(range(-axes - 2, -2)),
-        out_repeat=_product(call, "kernel_size", kernel_size, axes),
+        out_repeat=math.prod(window),
         out_stride=_product(call, "strides", strides, axes),
     )
 
@@ -185,13 +202,8 @@ def attention(projection: str) -> Layout:
       >>> layouts.attention("out").fans((12, 64, 768))
       Fans(fan_in=768.0, fan_out=768.0)
     """
-    if projection in ("query", "key", "value"):
-        return general_dense(1, 2)
-    if projection == "out":
-        return general_dense(2, 1)
-    raise ValueError(
-        f"layouts.attention: projection must be query, key, value or out; got {projection!r}."
-    )
+    check_choice("layouts.attention", "projection", projection, ("query", "key", "value", "out"))
+    return general_dense(2, 1) if projection == "out" else general_dense(1, 2)
 
 
 def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout:
@@ -212,7 +224,10 @@ def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout
       >>> layouts.fused(3).fans((512, 1536))
       Fans(fan_in=512.0, fan_out=512.0)
     """
-    return replace(layout or dense(), blocks=blocks, block_axis=axis)
+    call = "layouts.fused"
+    one = check_layout(call, layout) or dense()
+    place = check_int(call, "axis", axis)
+    return replace(one, blocks=check_blocks(call, "blocks", blocks), block_axis=place)
 
 
 def stacked(layout: Layout | None = None) -> Layout:
@@ -226,7 +241,7 @@ def stacked(layout: Layout | None = None) -> Layout:
       >>> layouts.stacked().fans((8, 512, 2048))  # eight experts
       Fans(fan_in=512.0, fan_out=2048.0)
     """
-    one = layout or dense()
+    one = check_layout("layouts.stacked", layout) or dense()
 
     def moved(axes: Sizes) -> tuple[int, ...]:
         given = (axes,) if isinstance(axes, int) else axes
@@ -379,6 +394,9 @@ def _sizes(
 
 def _product(call: str, option: str, value: Sizes, axes: int) -> int:
     """The product over the window's axes."""
-    if isinstance(value, int):
-        return check_count(call, option, value) ** axes
-    return math.prod(check_count(call, f"each of {option}", size) for size in value)
+    rank = check_axis_count(call, "axes", axes)
+    if is_sequence(value):
+        return check_count(
+            call, f"the product of {option}", math.prod(check_counts(call, option, value))
+        )
+    return check_count(call, option, check_count(call, option, value) ** rank)

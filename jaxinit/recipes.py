@@ -14,17 +14,28 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ._random import laws
+from ._random.spread import POINT
 from ._random.stream import check_key, fold_in
 from ._schemes import frameworks
 from ._schemes.base import Init, Initializer
-from ._schemes.checks import check_positive
-from ._schemes.fans import check_count
+from ._schemes.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_initializer,
+    check_number,
+    check_positive,
+    is_sequence,
+    shown,
+)
+from ._schemes.ranges import check_spread
 from .initializers import (
     blocks,
     constant,
     normal,
-    ones,
     repeated,
     symmetric_uniform,
     truncated_normal,
@@ -89,7 +100,7 @@ def layerwise_residual(layer: int, stddev: float = 0.02) -> Initializer:
 
     Source: Zhang et al. 2019 (DS-Init, depth-scaled initialization); torchtitan.
     """
-    depth = _layer("layerwise_residual", layer)
+    depth = check_count("layerwise_residual", "layer", layer, least=0)
     checked = check_positive("layerwise_residual", "stddev", stddev)
     return normal(checked / math.sqrt(2 * (depth + 1)))
 
@@ -122,14 +133,8 @@ def mitchell(fan_in: int, layer: int | None = None) -> Initializer:
     Source: Groeneveld et al. 2024 (OLMo), "mitchell" initialization.
     """
     fan = check_count("mitchell", "fan_in", fan_in)
-    depth = 1 if layer is None else 2 * (_layer("mitchell", layer) + 1)
+    depth = 1 if layer is None else 2 * (check_count("mitchell", "layer", layer, least=0) + 1)
     return truncated_normal(1 / math.sqrt(fan * depth), lower=-3.0, upper=3.0)
-
-
-def _layer(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name}: layer must be an int from 0; got {value!r}.")
-    return value
 
 
 class DeepNet(NamedTuple):
@@ -161,14 +166,14 @@ def deepnet(layers: int, encoder_layers: int = 0, *, side: str = "decoder") -> D
     Source: Wang et al. 2022, figure 2.
     """
     count = check_count("deepnet", "layers", layers)
-    if side not in ("encoder", "decoder"):
-        raise ValueError(f"deepnet: side must be encoder or decoder; got {side!r}.")
-    if not encoder_layers:
+    check_choice("deepnet", "side", side, ("encoder", "decoder"))
+    others = check_count("deepnet", "encoder_layers", encoder_layers, least=0)
+    if not others:
         beta, residual = (8 * count) ** -0.25, (2 * count) ** 0.25
     elif side == "decoder":
         beta, residual = (12 * count) ** -0.25, (3 * count) ** 0.25
     else:
-        both = check_count("deepnet", "encoder_layers", encoder_layers) ** 4 * count
+        both = others**4 * count
         beta, residual = 0.87 * both ** (-1 / 16), 0.81 * both ** (1 / 16)
     return DeepNet(variance_scaling(beta**2, "fan_avg", "normal"), _GLOROT, residual)
 
@@ -196,8 +201,7 @@ def t_fixup(layers: int, side: str = "encoder") -> Initializer:
     Source: Huang et al. 2020 (T-Fixup), section 3.
     """
     count = check_count("t_fixup", "layers", layers)
-    if side not in ("encoder", "decoder"):
-        raise ValueError(f"t_fixup: side must be encoder or decoder; got {side!r}.")
+    check_choice("t_fixup", "side", side, ("encoder", "decoder"))
     factor = 0.67 * count**-0.25 if side == "encoder" else (9 * count) ** -0.25
     return variance_scaling(factor**2, "fan_avg", "normal")
 
@@ -310,7 +314,8 @@ def icnr(init: Init, factor: int, tiled: bool = False) -> Initializer:
 
     Source: Aitken et al. 2017 (ICNR).
     """
-    return repeated(init, check_count("icnr", "factor", factor) ** 2, tiled=tiled)
+    inner, ratio = check_initializer("icnr", "init", init), check_count("icnr", "factor", factor)
+    return repeated(inner, ratio**2, tiled=check_flag("icnr", "tiled", tiled))
 
 
 def forget_bias(order: str = "ifgo", value: float = 1.0) -> Initializer:
@@ -319,8 +324,8 @@ def forget_bias(order: str = "ifgo", value: float = 1.0) -> Initializer:
     Source: Gers et al. 2000; Jozefowicz et al. 2015.
     """
     if not isinstance(order, str) or order.count("f") != 1:
-        raise ValueError(f"forget_bias: order must name one gate f; got {order!r}.")
-    forget = ones if value == 1 else constant(value)
+        raise ValueError(f"forget_bias: order must name one gate f; got {shown(order)}.")
+    forget = constant(check_number("forget_bias", "value", value))
     return blocks(tuple(forget if gate == "f" else zeros for gate in order), len(order))
 
 
@@ -353,6 +358,11 @@ def mimetic_attention(
     size, count = check_count(name, "width", width), check_count(name, "heads", heads)
     if size % count:
         raise ValueError(f"{name}: heads={count} does not divide width={size}.")
+    first, second = _mixed("query_key", query_key), _mixed("value_out", value_out)
+    a, b = (max(abs(pair[i]) for pair in (first, second)) for i in (0, 1))
+    # No singular value is above the sum of a row's magnitudes.
+    largest = size * (a * laws.NORMAL.spread.bound / math.sqrt(size) + b)
+    check_spread(name, POINT.times(largest), np.dtype(np.float32))
     gaussian = normal(1 / math.sqrt(size))
 
     def product(number: int, mixed: tuple[float, float], sign: float) -> jax.Array:
@@ -364,10 +374,19 @@ def mimetic_attention(
         root = jnp.sqrt(values[:rank])
         return left[:, :rank] * root[None], right[:rank].T * root[None]
 
-    pairs = [factors(product(1 + head, query_key, 1.0), size // count) for head in range(count)]
+    pairs = [factors(product(1 + head, first, 1.0), size // count) for head in range(count)]
     query, keys = (jnp.stack(each, axis=1) for each in zip(*pairs, strict=True))
-    value, out = factors(product(0, value_out, -1.0), size)
+    value, out = factors(product(0, second, -1.0), size)
     return {"query": query, "key": keys, "value": value, "out": out.T}
+
+
+def _mixed(option: str, value: tuple[float, float]) -> tuple[float, float]:
+    """The two numbers of a product of ``mimetic_attention``."""
+    name = "mimetic_attention"
+    if not is_sequence(value) or len(value) != 2:
+        raise TypeError(f"{name}: {option} must be two numbers; got {shown(value)}.")
+    a, b = (check_number(name, f"each of {option}", number) for number in value)
+    return a, b
 
 
 # Frameworks -------------------------------------------------------------------------------------

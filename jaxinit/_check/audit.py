@@ -11,11 +11,12 @@ import numpy as np
 
 from .. import _text
 from .._infer.advice import RULES
-from .._infer.autoinit import advise
+from .._infer.advise import Wanted, advise
 from .._infer.infer import read
 from .._program.trees import arrays
-from . import array_rules, model_rules
+from . import array_rules, layer_rules, model_rules
 from .array_statistics import Statistics, describe
+from .asked import Asked, asked_of
 from .checkpoint import stored_arrays
 from .conventions import Known
 from .figure import Curve
@@ -33,6 +34,7 @@ _COLUMNS = (
     Column("role", "role"),
     Column("std", "std"),
     Column("expected", "expected"),
+    Column("asked", "asked"),
     Column("distribution", "distribution"),
     Column("mean", "mean", 2),
     Column("low", "min"),
@@ -43,7 +45,7 @@ _COLUMNS = (
     Column("norm", "norm"),
     Column("spectral", "spectral"),
 )
-_CURVES = (Curve("std", "std", "expected", word="by the standard rule of autoinit", joined=False),)
+_STD = Curve("standard deviation", "std", "expected", joined=False)
 
 
 def audit(
@@ -58,7 +60,8 @@ def audit(
 
     - ``not_finite``: NaN or infinities.
     - ``zero``, ``constant``: a kernel or a norm's scale that is all zero, or a kernel that is all
-      one number. Zeros that end a residual branch, gate, or make the output are a note.
+      one number. Zeros that end a residual branch, gate, or make the output are a note; zeros that
+      no gradient can ever reach, as two kernels of zeros in a row, are an error.
     - ``reused_key``: two arrays, or two parts of one, that are equal or correlated, also where one
       is scaled or transposed.
     - ``coarse``: far fewer distinct values than rounding to the dtype leaves, as of draws made in
@@ -71,17 +74,23 @@ def audit(
     - ``truncated``: a normal distribution truncated at two standard deviations that was not scaled
       up again, so that its standard deviation is 0.88 of what was asked; a note.
     - ``shifted``: a kernel whose mean is not 0.
+    - ``undivided_logits``: attention without 1/sqrt(d) whose kernels do not make up for it; a note
+      where they do.
+    - ``uneven_widths``: a hidden kernel whose two fans differ more than eightfold, so that either
+      the signal or the gradient changes its size there; a note.
 
     Args:
       params: a tree of arrays, or the path of an orbax or safetensors checkpoint, which is read in
-        windows of 128 MiB.
+        windows of 128 MiB. Where ``Plan.save`` wrote it, its manifest says what was asked of
+        each array that an initializer of jaxinit made, and arrays are compared with that.
       apply_fn, *inputs, **kwargs: the forward pass, as ``infer`` takes it; only with a tree. With
         it, fans and roles are those of the computation, and where the inputs are arrays the model
         is run once. Without it, an array is judged by its shape, its name and its siblings.
 
     Returns:
       A Report, which prints its findings. ``findings``: worst first, empty when all is well.
-      ``rows``: path, shape, dtype, role, mean, std, expected, distribution, low, high, distinct
+      ``rows``: path, shape, dtype, role, mean, std, expected, asked (the initializer, where a
+      checkpoint names it), distribution, low, high, distinct
       (among the first 65,536), zeros (a share), norm, spectral (the largest singular value of the
       array as a matrix of its last axis, from below). ``table()`` is all rows as text.
 
@@ -98,6 +107,7 @@ def audit(
       ['reused_key']
     """
     known: Mapping[str, Known] = {}
+    asked: Mapping[str, Asked] = {}
     run: Run | None = None
     if isinstance(params, str | os.PathLike):
         if apply_fn is not None:
@@ -106,6 +116,7 @@ def audit(
                 "first, or audit the path alone."
             )
         title, items = f"audit of {os.fspath(params)}", stored_arrays("audit", params)
+        asked = asked_of(params)
     else:
         title, items = "audit", iter(_checked(params))
         if apply_fn is not None:
@@ -113,13 +124,14 @@ def audit(
     found = [x for path, array in items if (x := describe(path, array)) is not None]
     found.sort(key=lambda x: _text.natural(x.path))
     seen = run.seen if run else {}
-    model = Model([Subject(x, known.get(x.path), seen.get(x.path)) for x in found], run)
+    subjects = [Subject(x, known.get(x.path), seen.get(x.path), asked.get(x.path)) for x in found]
+    model = Model(subjects, run)
     return Report(
         f"{title}: {len(found)} arrays",
         worst_first(grouped(list(_findings(model)))),
         [_row(s) for s in model.subjects],
         _COLUMNS,
-        _CURVES,
+        (_STD._replace(word="asked" if asked else "by the standard rule of autoinit"),),
         has_table=False,
     )
 
@@ -148,7 +160,7 @@ def _computed(
     """What the computation says of each parameter; and the model, where it can be run."""
     reading = read("audit", apply_fn, params, tuple(inputs), kwargs)
     inferred = reading.inferred
-    advice = [advise(inferred, rule) for rule in RULES]
+    advice = [advise(inferred, Wanted(rule)) for rule in RULES]
     known = {path: Known(inferred[path], tuple(a[path] for a in advice)) for path in inferred}
     return known, Run(reading) if has_values(reading) else None
 
@@ -167,6 +179,8 @@ def _findings(model: Model) -> Iterator[Finding]:
         if s.path not in told:
             yield from of_spread(s, model)
     yield from model_rules.of_biases(model)
+    yield from layer_rules.of_logits(model)
+    yield from layer_rules.of_widths(model)
 
 
 def _row(s: Subject) -> dict[str, Any]:
@@ -179,6 +193,7 @@ def _row(s: Subject) -> dict[str, Any]:
         "mean": x.mean,
         "std": x.std,
         "expected": s.expected,
+        "asked": s.asked.initializer if s.asked else None,
         "distribution": x.distribution or None,
         "low": x.low,
         "high": x.high,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from .._choose.activations import resolve
 from .._infer.fused_blocks import activated
@@ -172,26 +173,31 @@ def _second_moment(x: Any) -> Any:
     return 2 * jnp.mean(square) if jnp.iscomplexobj(x) else jnp.mean(square)
 
 
-def _look_made(layer: Layer, x: Any) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def _look_made(saturating: Look | None, units: tuple[int, ...], x: Any) -> Any:
     """Mean, second moment, cosine of examples and share of saturated values, in one array."""
     flat = alike = jnp.float32(jnp.nan)
-    if layer.saturating is not None and not jnp.iscomplexobj(x):
+    if saturating is not None and not jnp.iscomplexobj(x):
         h = _real(x)
-        steepest = jnp.max(_slopes(layer.saturating, jnp.linspace(-3.0, 3.0, 61)))
-        flat = jnp.mean(_slopes(layer.saturating, h) < _FLAT * steepest)
-    if 0 not in layer.units and x.ndim > 1:
+        steepest = jnp.max(_slopes(saturating, jnp.linspace(-3.0, 3.0, 61)))
+        flat = jnp.mean(_slopes(saturating, h) < _FLAT * steepest)
+    if 0 not in units and x.ndim > 1:
         alike = cosine(x)
     return jnp.stack([_mean(x), _second_moment(x), alike, flat])
 
 
-def _look_dead(layer: Layer, x: Any) -> Any:
+@partial(jax.jit, static_argnums=0)
+def _look_dead(live: tuple[int, ...], x: Any) -> Any:
     """The share of units that have one value everywhere."""
-    other = tuple(i for i in range(x.ndim) if i not in layer.live)
-    if not layer.live or math.prod(x.shape[i] for i in other) < _ENOUGH:
+    other = tuple(i for i in range(x.ndim) if i not in live)
+    if not live or math.prod(x.shape[i] for i in other) < _ENOUGH:
         return jnp.float32(jnp.nan)
     parts = _real(x)
     same = jnp.max(parts, other) == jnp.min(parts, other)
     return jnp.mean(same.all(-1) if jnp.iscomplexobj(x) else same)
+
+
+_look_taken = jax.jit(_second_moment)
 
 
 @jax.custom_vjp
@@ -200,6 +206,7 @@ def _pass_on(x: Any, sink: Any) -> Any:
     return x
 
 
+@jax.jit
 def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
     return gradient, jnp.stack([_mean(gradient), _second_moment(gradient)])
 
@@ -211,9 +218,11 @@ def _taps(found: Sequence[Layer]) -> dict[Value, Tap]:
     """What is measured of each value, as taps of a program."""
     looks: dict[Value, dict[str, Look]] = {}
     for layer in found:
-        looks.setdefault(layer.made, {})["made"] = partial(_look_made, layer)
-        looks.setdefault(layer.activated, {})["dead"] = partial(_look_dead, layer)
-        looks.setdefault(layer.taken, {})["taken"] = _second_moment
+        looks.setdefault(layer.made, {})["made"] = partial(
+            _look_made, layer.saturating, layer.units
+        )
+        looks.setdefault(layer.activated, {})["dead"] = partial(_look_dead, layer.live)
+        looks.setdefault(layer.taken, {})["taken"] = _look_taken
 
     def tap(mine: Mapping[str, Look], x: Any, sink: Any) -> tuple[Any, Any]:
         seen = {name: jax.lax.stop_gradient(look(x)) for name, look in mine.items()}
@@ -253,15 +262,26 @@ def measure(reading: Reading, found: Sequence[Layer], objective: Callable[[Any],
 
     given, why = (list(sinks.values()), reading.arguments), ""
     try:
-        both = jax.jit(jax.grad(forward, has_aux=True)).trace(*given)
+        both = jax.make_jaxpr(jax.grad(forward, has_aux=True), return_shape=True)(*given)
     except (ValueError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
-        _, seen = jax.jit(forward)(*given)
+        _, seen = by_operation(jax.make_jaxpr(forward, return_shape=True)(*given), given)
         gradients = [jnp.full_like(sink, jnp.nan) for sink in given[0]]
     else:
-        gradients, seen = both.lower().compile()(*given)
+        gradients, seen = by_operation(both, given)
     known, returned = dict(zip(taps, seen, strict=True)), dict(zip(made, gradients, strict=True))
     return Measured([_gathered(layer, known, returned[layer.made]) for layer in found], why)
+
+
+def by_operation(traced: tuple[ClosedJaxpr, Any], given: Any) -> Any:
+    """The results of a traced function, one operation after the other.
+
+    Layers of the same shapes share the programs of their operations, so that nothing is compiled
+    twice; as one program, a model of a hundred kernels is compiled for half a minute.
+    """
+    jaxpr, shapes = traced
+    made = jaxpr_as_fun(jaxpr)(*jax.tree.leaves(given))
+    return jax.tree.unflatten(jax.tree.structure(shapes), made)
 
 
 def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[Seen] | None:

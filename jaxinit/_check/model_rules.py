@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .findings import Finding
+from .layer_rules import spread_of_output
 from .resemblance import alike, standardized
 from .subject import Model, Subject
 
@@ -21,8 +22,11 @@ _KILLED = 4.0  # standard deviations of a unit's input below 0, from which on it
 
 def of_zeros(model: Model) -> Iterator[Finding]:
     """Kernels and norm scales that are all zero: deliberate, or closing the way to what follows."""
-    for s in model.subjects:
-        if not _is_zero(s) or not (s.role == "scale" or (s.is_kernel and s.role != "lora_a")):
+    zeros = [s for s in model.subjects if _is_zero(s) and (s.role == "scale" or s.is_kernel)]
+    for s in zeros:
+        seen = model.run if len(zeros) > 1 and _is_seen(s) else None
+        lost = seen is not None and s.path in seen.unreached
+        if s.role == "lora_a" and not lost:
             continue
         blocked = model.run.fed_without(s.path) if model.run and s.known else []
         if blocked and not s.ends_branch:
@@ -30,16 +34,40 @@ def of_zeros(model: Model) -> Iterator[Finding]:
                 "error",
                 "zero",
                 s.path,
-                "all zero: what follows takes the same numbers whatever the input is",
+                "all zero: what follows takes the same numbers whatever the input is"
+                + (", and no gradient will ever reach it" if lost else ""),
                 "start it from jaxinit.ones"
                 if s.role == "scale"
                 else "draw it by what jaxinit.recommend names for the activation that follows",
                 f"with other numbers in its place, {blocked[0]} takes a signal",
             )
+        elif lost:
+            yield _never_trained(s, model)
         elif s.role == "scale":
             yield _zero_scale(s, model)
         else:
             yield _zero_kernel(s, model)
+
+
+def _is_seen(s: Subject) -> bool:
+    """Whether the computation around it is known to run, unlike that of a branch not taken."""
+    return s.known is not None and (s.role == "scale" or s.seen is not None)
+
+
+def _never_trained(s: Subject, model: Model) -> Finding:
+    """Zeros that a gradient never reaches, as of two kernels of zeros in a row."""
+    assert model.run is not None
+    others = sorted(model.run.unreached - {s.path})
+    more = f", as at {others[0]}" + (f" and {len(others) - 1} more" if len(others) > 1 else "")
+    return Finding(
+        "error",
+        "zero",
+        s.path,
+        "all zero, and no gradient will ever reach it: what it feeds or takes is zero too",
+        "draw one of them at random, as by jaxinit.lecun_normal; the other may stay zero",
+        "where every parameter that a gradient reaches has moved, its own is still zero"
+        + (more if others else ""),
+    )
 
 
 def _is_zero(s: Subject) -> bool:
@@ -138,7 +166,7 @@ def of_biases(model: Model) -> Iterator[Finding]:
             continue
         if layer is None and _DELIBERATE.search(s.path):
             continue
-        spread = _spread_of_input(layer)
+        spread = spread_of_output(layer)
         killed = float(np.mean(s.found.head < -_KILLED * spread))
         if killed > 0.1:
             yield Finding(
@@ -150,16 +178,6 @@ def of_biases(model: Model) -> Iterator[Finding]:
                 f"lowest bias {s.found.low:.3g}, beside a signal of standard deviation "
                 f"{spread:.3g}" + ("" if layer else " or so"),
             )
-
-
-def _spread_of_input(layer: Subject | None) -> float:
-    """The standard deviation of what the kernel adds to the bias; without a kernel, of sqrt(2)."""
-    if layer is None or layer.known is None:
-        return math.sqrt(2)
-    taken = layer.seen.taken if layer.seen else 1.0
-    x = layer.found
-    second = x.std**2 + x.mean**2
-    return math.sqrt((layer.known.parameter.fan_in or 1) * second * taken) or math.sqrt(2)
 
 
 def of_copies(model: Model) -> Iterator[Finding]:

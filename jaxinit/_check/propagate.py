@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._infer.infer import Reading, read
-from .._program.trees import arrays
 from .figure import Curve
 from .findings import worst_first
 from .measure import cosine, layers, measure
@@ -90,9 +89,17 @@ def propagate(
     """
     reading = read("propagate", apply_fn, params, inputs, kwargs)
     check_values("propagate", reading)
+    return measured(reading, loss)
+
+
+def measured(reading: Reading, loss: Callable[[Any], Any] | None = None) -> Report:
+    """The report on a forward pass that was read, whose arguments have values."""
     found = layers(reading)
-    seen, no_gradients = measure(reading, found, lambda result: _objective(result, loss))
-    weights = dict(arrays(params))
+    seen, no_gradients = measure(reading, found, lambda result: objective(result, loss))
+    weights = {
+        path: reading.arguments[i] for path, i in zip(reading.inferred, reading.mine, strict=True)
+    }
+    inputs = [x for i, x in enumerate(reading.arguments) if i not in reading.mine]
     spots = sorted(spots_of(reading, found, seen, weights), key=lambda spot: spot.place)
     predict(spots)
     start = max((float(cosine(x)) for x in inputs if _is_batch(x)), default=math.nan)
@@ -134,7 +141,7 @@ def check_values(call: str, reading: Reading) -> None:
             )
 
 
-def _objective(result: Any, loss: Callable[[Any], Any] | None) -> Any:
+def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
     """The loss, or the inner product of the outputs with fixed random numbers."""
     if loss is not None:
         return loss(result)

@@ -6,6 +6,7 @@ purpose, and one that lets nothing through to the layers behind it.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from .._infer.infer import Reading
 from .._program.probe import run
 from .measure import layers
+from .reach import unreached
 
 
 class Observed(NamedTuple):
@@ -42,6 +44,7 @@ class Run:
     """
 
     def __init__(self, reading: Reading) -> None:
+        self._reading = reading
         found = sorted(layers(reading), key=lambda layer: layer.place)
         self._taken = {layer.parameter.path: layer.taken for layer in found}
         self._arguments = tuple(reading.arguments)
@@ -60,6 +63,11 @@ class Run:
         seen = zip(self._taken, self._forward(arguments), strict=True)
         most = {p: np.asarray(x).reshape(-1, 2).max(0) for p, x in seen if x is not None}
         return {path: Observed(float(taken), wide > 0) for path, (taken, wide) in most.items()}
+
+    @cached_property
+    def unreached(self) -> frozenset[str]:
+        """The parameters that no gradient ever reaches, however the others move."""
+        return unreached(self._reading)
 
     def fed_without(self, path: str) -> list[str]:
         """The kernels that take no signal because this parameter is all zero, first ones first.

@@ -96,18 +96,25 @@ def _recognised(graph: Graph, candidate: Candidate, trail: Trail) -> Recognised:
     """What a candidate's function is; queries and keys feed the softmax of their product."""
     found = recognise(trail, candidate.value)
     taker = candidate.taker
-    if found == IDENTITY and taker is not None and _is_bilinear(graph, taker):
-        key = "after", taker
-        if key not in graph.memo:
-            graph.memo[key] = IDENTITY  # in case the product meets itself, as in a loop
-            axes = AxisOrigins.unknown(taker.outputs[0].aval.shape)
-            after = follow(graph, taker, axes, lambda op, other: False)
-            graph.memo[key] = _feeds(graph, [(c, after) for c in after.candidates])
-        if graph.memo[key].name == "softmax":
-            return Recognised("softmax", "softmax")
-    return found
+    if found != IDENTITY or taker is None or not is_bilinear(graph, taker):
+        return found
+    made = after_product(graph, taker)[1]
+    return found if made is None else Recognised("softmax", "softmax")
 
 
-def _is_bilinear(graph: Graph, op: Op) -> bool:
+def after_product(graph: Graph, product: Op) -> tuple[Trail, Value | None]:
+    """What becomes of a product of two signals, and the softmax that is taken of it, if one is."""
+    key = "after", product
+    if key not in graph.memo:
+        axes = AxisOrigins.unknown(product.outputs[0].aval.shape)
+        after = follow(graph, product, axes, lambda op, other: False)
+        graph.memo[key] = after, None  # in case the product meets itself, as in a loop
+        ranked = [c for c, _ in _ranked([(c, after) for c in after.candidates])]
+        names = {c.value: _recognised(graph, c, after).name for c in ranked}
+        graph.memo[key] = after, next((v for v, n in names.items() if n == "softmax"), None)
+    return graph.memo[key]
+
+
+def is_bilinear(graph: Graph, op: Op) -> bool:
     """Whether the operation multiplies two signals, as attention does."""
     return is_linear(op) and all(graph.kind(v) is Kind.SIGNAL for v in op.inputs[:2])

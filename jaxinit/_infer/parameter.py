@@ -47,6 +47,20 @@ class Source(NamedTuple):
 NO_SOURCE = Source("")
 
 
+class Logits(NamedTuple):
+    """The logits of attention, which queries and keys make: inner products times a factor.
+
+    Attributes:
+      size: how many products one logit sums, the size of a head.
+      factor: what the sum is multiplied by, usually 1/sqrt(size).
+      kernels: the paths of the kernels of queries and keys.
+    """
+
+    size: int
+    factor: float
+    kernels: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """What one parameter is for.
@@ -74,6 +88,7 @@ class Parameter:
       fed_by: what a kernel takes.
       takers: how many operations take up a kernel's output, activated or not.
       is_output: whether the model returns a kernel's output, activated or not.
+      logits: the logits of attention, for a kernel of queries or keys.
       evidence: how this was found, for people.
       functions: the activation that follows, for each block, as ``recommend`` takes it.
     """
@@ -95,5 +110,6 @@ class Parameter:
     fed_by: Source = NO_SOURCE
     takers: int = 0
     is_output: bool = False
+    logits: Logits | None = None
     evidence: str = ""
     functions: tuple[Activation, ...] = field(default=(None,), repr=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .._program.ir import Op
 from .._schemes.fans import Layout
+from .attention import logits_of
 from .branches import adapters, branch_of, branches
 from .dataflow import Graph
 from .fused_blocks import blocks
@@ -95,6 +96,7 @@ class Reader:
             fed_by=fed_by(self.graph, first, self.taken, self.paths),
             takers=sum(c.strong for c in candidates),
             is_output=any(c.value in self.graph.outputs for c in candidates),
+            logits=logits_of(self.graph, linear, self.taken, self.paths),
             evidence="; ".join(dict.fromkeys(use.fans.evidence for use in uses)),
             functions=tuple(feeds.activation for feeds in found.feeds),
         )

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -31,8 +31,10 @@ import numpy as np
 from jax import lax
 
 from . import coefficients as c
+from . import spread
 from .coefficients import Polynomial
 from .portable import Guard, guard_of, horner, sqrt
+from .spread import Spread
 
 Array = jax.Array
 
@@ -311,9 +313,13 @@ def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:
     """The complex normal truncated to |z| <= bound: |z|^2 = -log(1 - U (1 - exp(-bound^2)))."""
     width, guard = _width(a), guard_of(a)
     mass, outside = -math.expm1(-(bound**2)), math.exp(-(bound**2))
-    y = guard(uniform(~a) * width.float(mass)) + width.float(outside)  # 1 - U is exact
-    radius = sqrt(lax.max(_minus_log(y, width, guard), width.float(0)))
-    return _rotate(lax.min(radius, width.float(bound)), b)
+    if outside >= math.sqrt(0.5):  # then LOG serves, and 1 - y does not lose the digits of y
+        x = uniform(a) * width.float(mass)
+        square = x * _evaluate(width.log, -x, width, guard)
+    else:
+        y = guard(uniform(~a) * width.float(mass)) + width.float(outside)  # 1 - U is exact
+        square = lax.max(_minus_log(y, width, guard), width.float(0))
+    return _rotate(lax.min(sqrt(square), width.float(bound)), b)
 
 
 # The distributions as objects -------------------------------------------------------------------
@@ -329,13 +335,22 @@ class Law:
       name: the name of the distribution, with its parameters.
       real: maps one word to one real value.
       circular: maps two words to a real and an imaginary part; None if there is no complex form.
-      bound: the largest magnitude of a real value.
+      spread: the magnitudes of real values.
+      disk: the magnitudes of complex values, if there is a complex form.
+      mean, std: the mean and the standard deviation of real values.
     """
 
     name: str
     real: Callable[[Array], Array] = field(compare=False)
     circular: Callable[[Array, Array], tuple[Array, Array]] | None = field(compare=False)
-    bound: float = field(compare=False)
+    spread: Spread = field(compare=False)
+    disk: Spread | None = field(default=None, compare=False)
+    mean: float = field(default=0.0, compare=False)
+    std: float = field(default=1.0, compare=False)
+
+    def magnitudes(self, complex: bool) -> Spread:
+        """Of its real or its complex values."""
+        return self.disk if complex and self.disk is not None else self.spread
 
     def __call__(self, *words: Array) -> tuple[Array, ...]:
         """The real value of one word, or the real and imaginary part for two words."""
@@ -345,21 +360,43 @@ class Law:
         return self.circular(*words)
 
 
-UNIFORM = Law("uniform", uniform, _disk, 1.0)
-SYMMETRIC_UNIFORM = Law("symmetric_uniform", symmetric_uniform, _disk, 1.0)
-NORMAL = Law("normal", normal, _complex_normal, 6.34)
+UNIFORM = Law("uniform", uniform, _disk, spread.UNIFORM, spread.DISK, 0.5, math.sqrt(1 / 12))
+SYMMETRIC_UNIFORM = Law(
+    "symmetric_uniform", symmetric_uniform, _disk, spread.UNIFORM, spread.DISK, std=math.sqrt(1 / 3)
+)
+NORMAL = Law("normal", normal, _complex_normal, spread.normal(), spread.complex_normal())
 
 
+@lru_cache(maxsize=256)
 def truncated_normal(lower: float, upper: float) -> Law:
     """The standard normal truncated to [lower, upper].
 
     If the bounds are symmetric there is a complex form too, truncated to |z| <= upper.
     """
+    # No word gives a value beyond 37.
+    lower, upper = (b if abs(b) <= 40 else math.copysign(math.inf, b) for b in (lower, upper))
     if -lower == upper == math.inf:
         return NORMAL
     name = f"truncated_normal({lower}, {upper})"
+    mean, std = _truncated_moments(lower, upper)
     if -lower == upper:
         real = partial(_truncated_symmetric, bound=upper)
-        return Law(name, real, partial(_complex_truncated, bound=upper), upper)
-    bound = min(max(abs(lower), abs(upper)), 40.0)  # no word gives a value beyond 37
-    return Law(name, partial(_truncated, lower=lower, upper=upper), None, bound)
+        circular = partial(_complex_truncated, bound=upper)
+        sizes = spread.normal(lower, upper), spread.complex_normal(upper)
+        return Law(name, real, circular, *sizes, mean, std)
+    real = partial(_truncated, lower=lower, upper=upper)
+    return Law(name, real, None, spread.normal(lower, upper, largest=40.0), None, mean, std)
+
+
+def _truncated_moments(lower: float, upper: float) -> tuple[float, float]:
+    """The mean and the standard deviation of the standard normal truncated to [lower, upper]."""
+    if lower + upper < 0:
+        mean, std = _truncated_moments(-upper, -lower)
+        return -mean, std
+    if upper - lower < 1e-3:  # so narrow that it is uniform, and the formula would cancel
+        return (lower + upper) / 2, (upper - lower) / math.sqrt(12)
+    a, b = max(lower, -40.0), min(upper, 40.0)
+    mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
+    low, high = (math.exp(-x * x / 2) / math.sqrt(math.tau) / mass for x in (a, b))
+    mean = low - high
+    return mean, math.sqrt(1 + a * low - b * high - mean**2)

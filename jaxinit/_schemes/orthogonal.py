@@ -19,12 +19,14 @@ from jax import lax
 
 from .._random import draw, laws, sharding
 from .._random.sharding import OutSharding
+from .._random.spread import Spread, direction
 from .._random.stream import check_key
 from . import layout_options
 from .base import Initializer
-from .checks import DType, check_int, check_positive, check_range, dtype_name
+from .checks import DType, check_int, check_positive, dtype_name
 from .fans import Layout
 from .matrix_view import MatrixView, matrix_view
+from .ranges import check_spread
 
 Array = jax.Array
 
@@ -150,6 +152,10 @@ class Orthogonal(Initializer):
     column_axis: int = -1
     layout: Layout | None = None
 
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread:
+        view = self._view(shape)
+        return direction(max(view.rows, view.columns), dtype.kind == "c").times(self.scale)
+
     def _make(
         self,
         key: jax.Array,
@@ -158,10 +164,10 @@ class Orthogonal(Initializer):
         out_sharding: OutSharding,
     ) -> jax.Array:
         check_key(self.name, key)
-        check_range(self.name, self.scale, dtype)
         view = self._view(shape)
         if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
+        check_spread(self.name, self.spread(shape, dtype), dtype)
         wide = dtype if dtype.kind == "c" or dtype == np.float64 else np.dtype(np.float32)
         spec = _Assembly(view, dtype, isinstance(self, DeltaOrthogonal))
         work = sharding.across(out_sharding, spec.stack, (0, 1))

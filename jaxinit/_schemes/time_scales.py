@@ -17,9 +17,11 @@ import numpy as np
 
 from .._random import draw, laws, sharding
 from .._random.sharding import OutSharding
+from .._random.spread import POINT, Spread
 from .._random.stream import check_key
 from .base import Initializer
 from .checks import DType, check_number, check_positive, dtype_name, shown
+from .ranges import check_option, check_spread
 
 Array = jax.Array
 Shape = tuple[int, ...]
@@ -34,8 +36,15 @@ class Formula(Initializer):
     def values(self, given: Array | Shape, dtype: np.dtype) -> Array:
         """The array: of uniform numbers where it is random, else of the shape."""
 
-    def _check(self, shape: Shape) -> None:
-        """Raises where the formula is not for arrays of this shape."""
+    @abstractmethod
+    def largest(self, shape: Shape) -> float:
+        """The largest magnitude."""
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        """Raises where the formula is not for arrays of this shape, or computed in this dtype."""
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread:
+        return POINT.times(self.largest(shape))
 
     def _make(
         self,
@@ -46,8 +55,10 @@ class Formula(Initializer):
     ) -> jax.Array:
         if dtype.kind == "c":
             raise ValueError(f"{self.name}: real by definition, not {dtype}; use a real dtype.")
-        self._check(shape)
         wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
+        self._check(shape, wide)
+        if math.prod(shape):
+            check_spread(self.name, self.spread(shape, dtype), dtype)
         spec = _Spec(self, shape, wide, dtype)
         if not self.random:
             return sharding.assemble(_evaluated, spec, out_sharding=out_sharding)
@@ -81,7 +92,11 @@ class Chrono(Formula):
     t_max: float
     order: str = "ifgo"
 
-    def _check(self, shape: Shape) -> None:
+    def largest(self, shape: Shape) -> float:
+        return math.log(self.t_max - 1)
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        check_option(self.name, "t_max", self.t_max, dtype)
         gates = len(self.order)
         if len(shape) != 1 or shape[0] % gates:
             raise ValueError(
@@ -112,7 +127,7 @@ def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initialize
     Raises:
       TypeError: t_max is not a number.
       ValueError: t_max is not above 2, order has no f; at the call, a shape that is not a bias of
-        that many gates, a dtype that is not real.
+        that many gates, a dtype that is not real, or too narrow for the values or for t_max.
 
     Example:
       >>> import jax
@@ -143,9 +158,19 @@ class MambaDtBias(Formula):
     dt_max: float = 0.1
     floor: float = 1e-4
 
+    def largest(self, shape: Shape) -> float:
+        ends = max(self.dt_min, self.floor), max(self.dt_max, self.floor)
+        return max(abs(step + math.log(-math.expm1(-step))) for step in ends)
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        for option, value in (("dt_max", self.dt_max), ("floor", self.floor)):
+            check_option(self.name, option, value, dtype)
+
     def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
         span, start = math.log(self.dt_max) - math.log(self.dt_min), math.log(self.dt_min)
         step = jnp.exp(given * np.asarray(span, dtype) + np.asarray(start, dtype))
+        # Rounding could lead beyond the end, and there to infinity.
+        step = jnp.minimum(step, np.asarray(self.dt_max, dtype))
         step = jnp.maximum(step, np.asarray(self.floor, dtype))
         return step + jnp.log(-jnp.expm1(-step))
 
@@ -166,7 +191,8 @@ def mamba_dt_bias(
 
     Raises:
       TypeError: an option is not a number.
-      ValueError: a range that is empty or not above 0; at the call, a dtype that is not real.
+      ValueError: a range that is empty or not above 0; at the call, a dtype that is not real, or
+        too narrow for the values or for an option.
 
     Example:
       >>> import jax
@@ -194,7 +220,10 @@ class MambaALog(Formula):
     factory = "mamba_a_log"
     random = False
 
-    def _check(self, shape: Shape) -> None:
+    def largest(self, shape: Shape) -> float:
+        return math.log(max(shape[-1], 1))
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if not shape:
             raise ValueError(
                 f"{self.name}: shape () has no axis of states; give (channels, states)."
@@ -236,7 +265,11 @@ class Hippo(Formula):
     factory = "hippo"
     random = False
 
-    def _check(self, shape: Shape) -> None:
+    def largest(self, shape: Shape) -> float:
+        n = shape[-1]
+        return float(max(n, math.sqrt(max((2 * n - 1) * (2 * n - 3), 0))))
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if len(shape) < 2 or shape[-1] != shape[-2]:
             raise ValueError(f"{self.name}: shape {shape} is not square in its last two axes.")
 

@@ -1,5 +1,7 @@
 """What audit says of tables that no key drew, of siblings, of zeros, biases and copies."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -216,6 +218,41 @@ def test_zeros_that_close_the_way(place):
     taker = {"up_0/kernel": "down_0", "norm_1/scale": "up_1"}[place]
     assert f"{taker}/kernel takes a signal" in first.evidence
     assert (second.severity, second.path) == ("note", "head/kernel")
+
+
+def test_zeros_that_no_gradient_reaches():
+    """Two kernels of zeros in a row; alone, each of them is trained."""
+
+    def branch(params, x):
+        return x + jnp.tanh(x @ params["up"]) @ params["down"]
+
+    x = jax.random.normal(KEY, (8, 16))
+    drawn = {"up": jaxinit.he_normal(KEY, (16, 16)), "down": jnp.zeros((16, 16))}
+    (note,) = jaxinit.audit(drawn, branch, x).findings
+    assert (note.severity, note.kind, note.path) == ("note", "zero", "down")
+    found = jaxinit.audit({**drawn, "up": jnp.zeros((16, 16))}, branch, x).findings
+    assert [(f.severity, f.kind, f.path) for f in found] == [
+        ("error", "zero", "down"),
+        ("error", "zero", "up"),
+    ]
+    assert all("no gradient will ever reach it" in f.message for f in found)
+
+
+def test_uneven_widths():
+    def chain(params, x):
+        for w in params[:-1]:
+            x = jax.nn.relu(x @ w)
+        return x @ params[-1]
+
+    def noted(*sizes):
+        keys = jax.random.split(KEY, len(sizes))
+        pairs = zip(keys[1:], itertools.pairwise(sizes), strict=True)
+        params = [jaxinit.he_normal(key, pair) for key, pair in pairs]
+        found = jaxinit.audit(params, chain, jnp.ones((2, sizes[0]))).findings
+        return [f.path for f in found if f.kind == "uneven_widths"]
+
+    assert noted(16, 16, 256, 256, 4) == ["1"]
+    assert noted(16, 16, 256, 16, 4) == []
 
 
 def test_zeros_by_the_parameters_alone():

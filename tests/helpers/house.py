@@ -20,7 +20,7 @@ FLOORS = (
     ("_infer", "_layers"),
     ("_check",),
     ("_linen", "_nnx"),
-    ("linen", "nnx", "_command"),
+    ("linen", "nnx", "haiku", "equinox", "keras", "_command"),
     ("__init__",),
     ("__main__",),
 )
@@ -57,7 +57,7 @@ def imports_of(module, source, known):
         found = ".".join([*base, *filter(None, [name])])
         for alias in node.names:
             inner = f"{found}.{alias.name}".strip(".")
-            yield inner if inner in known else found
+            yield inner if inner in known else found or "__init__"
 
 
 def complaints(house):

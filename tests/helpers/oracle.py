@@ -178,9 +178,13 @@ class Arithmetic:
 
     def complex_truncated(self, a, b, bound=2.0):
         mass, outside = -math.expm1(-(bound**2)), math.exp(-(bound**2))
-        y = self.uniform(~a) * self.f(mass) + self.f(outside)
-        radius = np.sqrt(np.maximum(self.minus_log(y), self.f(0)))
-        return self.rotate(np.minimum(radius, self.f(bound)), b)
+        if outside >= math.sqrt(0.5):
+            x = self.uniform(a) * self.f(mass)
+            square = x * self.poly("LOG", -x)
+        else:
+            y = self.uniform(~a) * self.f(mass) + self.f(outside)
+            square = np.maximum(self.minus_log(y), self.f(0))
+        return self.rotate(np.minimum(np.sqrt(square), self.f(bound)), b)
 
 
 def draw(data, shape, law, scale, dtype):

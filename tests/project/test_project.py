@@ -68,7 +68,10 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_run(name):
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(str(error))  # as jaxinit.keras, where Keras is not installed
     assert doctest.testmod(module).failed == 0
 
 

@@ -203,12 +203,14 @@ ERRORS = [
     (lambda: layouts.einsum("...i,...ij->...j", (2, 5), (3, 5, 4)), r"^layouts\.einsum: '...i,...ij->...j' gives an axis of the ellipsis two sizes, 2 and 3\.$"),
     (lambda: layouts.einsum("bti,ij->bj"), r"^layouts\.einsum: 'bti,ij->bj' sums its input over 't', which the kernel does not have; give input_shape, whose size there multiplies fan_in\.$"),
     (lambda: layouts.einsum("...i,...ij->...j"), r"^layouts\.einsum: the kernel of '...i,...ij->...j' has an ellipsis; give kernel_shape, which says how many axes that is\.$"),
-    (lambda: layouts.attention("keys"), r"^layouts\.attention: projection must be query, key, value or out; got 'keys'\.$"),
+    (lambda: layouts.attention("keys"), r"^layouts\.attention: projection must be one of query, key, value, out; got 'keys'; did you mean key\?$"),
     (lambda: layouts.conv(0), r"^layouts\.conv: strides must be a positive int; got 0\.$"),
+    (lambda: layouts.conv(0.5), r"^layouts\.conv: strides must be a positive int; got 0\.5\.$"),
+    (lambda: layouts.conv(2, axes=10**6), r"^layouts\.conv: axes must be at most 64, the most axes that an array has; got 1000000\.$"),
     (lambda: layouts.conv((2, 0)), r"^layouts\.conv: each of strides must be a positive int; got 0\.$"),
     (lambda: layouts.conv(groups=-1), r"^layouts\.conv: groups must be a positive int; got -1\.$"),
     (lambda: layouts.general_dense(0), r"^layouts\.general_dense: in_axes must be a positive int; got 0\.$"),
-    (lambda: layouts.fused(()), r"^Layout: blocks must be a number of equal blocks or a tuple of their sizes; got \(\)\.$"),
+    (lambda: layouts.fused(()), r"^layouts\.fused: blocks must be a number of equal blocks or a tuple of their sizes; got \(\)\.$"),
 ]  # fmt: skip
 
 

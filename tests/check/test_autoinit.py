@@ -1,8 +1,10 @@
 """Autoinit: what it chooses, that it draws what it says, and that signal goes through."""
 
 import functools
+import itertools
 import math
 import re
+import warnings
 
 import equinox as eqx
 import flax.linen as nn
@@ -46,7 +48,7 @@ def test_every_model_is_drawn_as_explained(name):
     model = zoo_models.KINDS[name]()
     values = jax.tree.map(_small, model.params)
     advice = autoinit.explain(model.apply, values, *model.inputs)
-    params = autoinit(KEY, model.apply, values, *model.inputs, default=jaxinit.ones)
+    params = autoinit(KEY, model.apply, values, *model.inputs, default=jaxinit.ones, check=False)
     assert jax.tree.structure(params) == jax.tree.structure(values)
     for (path, leaf), (_, given) in zip(arrays(params), arrays(values), strict=True):
         assert (leaf.shape, leaf.dtype) == (given.shape, given.dtype)
@@ -104,8 +106,12 @@ def test_residual_branches_are_divided():
 
 
 def test_fused_blocks_have_their_own_fans():
-    advice = chosen("fused_attention", "qkv")
-    assert advice.stddev == pytest.approx(math.sqrt(2 / (16 + 16)))
+    # q and k are half of v: their logits, of 16 products each, are not divided by 4
+    advice = chosen("fused_attention", "qkv").initializer
+    q, k, v = np.split(np.asarray(advice(KEY, (16, 48), jnp.float32)), 3, axis=1)
+    assert v.std() == pytest.approx(math.sqrt(2 / (16 + 16)), rel=0.1)
+    assert q.std() == pytest.approx(v.std() / 2, rel=0.2)
+    assert k.std() == pytest.approx(v.std() / 2, rel=0.2)
     gated = chosen("fused_attention", "gated").initializer
     w = gated(KEY, (16, 128), jnp.float32)
     silu, linear = jaxinit.gain("silu") / 4, math.sqrt(2 / (16 + 64))
@@ -221,7 +227,7 @@ ERRORS = [
     (
         lambda: autoinit(KEY, unknown, STRUCTS, zoo_models.X),
         ValueError,
-        "autoinit: not recognised: log_scale (log scale), w (unused); give default=, an initiali",
+        "autoinit: not understood: log_scale (log scale), w (unused); give params with the values",
     ),
     (
         lambda: autoinit(KEY, unknown, STRUCTS, zoo_models.X, rule="best"),
@@ -232,6 +238,11 @@ ERRORS = [
         lambda: autoinit.explain(unknown, STRUCTS, zoo_models.X, distribution="cauchy"),
         ValueError,
         "autoinit: distribution must be one of truncated_normal, normal, uniform; got 'cauchy'.",
+    ),
+    (
+        lambda: autoinit(KEY, unknown, STRUCTS, zoo_models.X, mode="fan"),
+        ValueError,
+        "autoinit: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan'.",
     ),
     (
         lambda: autoinit(KEY, unknown, STRUCTS, zoo_models.X, q=-1),
@@ -251,6 +262,63 @@ ERRORS = [
 def test_errors(call, error, text):
     with pytest.raises(error, match=re.escape(text)):
         call()
+
+
+def test_what_is_not_understood_keeps_its_values():
+    given = {"log_scale": jnp.float32(-3), "w": jnp.full((2, 16), 7.0)}
+    kept = autoinit(KEY, unknown, given, zoo_models.X)
+    assert (kept["log_scale"], kept["w"][0, 0]) == (-3, 7)
+    reason = autoinit.explain(unknown, given, zoo_models.X)["log_scale"].reason
+    assert reason.endswith("keeps the model's own init, or default=")
+    assert autoinit(KEY, unknown, given, zoo_models.X, default=jaxinit.ones)["log_scale"] == 1
+
+
+def amplified(params, x):
+    """A factor that is not understood, between two layers."""
+    return jnp.tanh(x @ params["a"]) * jnp.exp(params["rate"]) @ params["b"]
+
+
+def test_the_result_is_checked():
+    shapes = {name: jax.ShapeDtypeStruct((32, 32), jnp.float32) for name in "ab"}
+    shapes["rate"] = jax.ShapeDtypeStruct((), jnp.float32)
+    x, default = jax.random.normal(KEY, (8, 32)), initializers.constant(5)
+    with pytest.warns(UserWarning, match=r"autoinit: explodes at b: std 97\.3, 91\.7 times that"):
+        autoinit(KEY, amplified, shapes, x, default=default)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        autoinit(KEY, amplified, shapes, x, default=default, check=False)
+        autoinit(KEY, amplified, shapes, jax.ShapeDtypeStruct((8, 32), x.dtype), default=default)
+        jax.jit(lambda key: autoinit(key, amplified, shapes, x, default=default))(KEY)
+        autoinit(KEY, amplified, shapes, x, default=jaxinit.zeros)
+
+
+def widths(*sizes):
+    """The advice for a chain of relu layers of these widths."""
+
+    def apply(params, x):
+        for w in params[:-1]:
+            x = jax.nn.relu(x @ w)
+        return x @ params[-1]
+
+    pairs = itertools.pairwise(sizes)
+    shapes = [jax.ShapeDtypeStruct(pair, jnp.float32) for pair in pairs]
+    return apply, shapes, jax.ShapeDtypeStruct((1, sizes[0]), jnp.float32)
+
+
+def test_the_mode_and_what_it_costs():
+    chain = widths(64, 64, 1024, 1024, 8)
+    assert autoinit.explain(*chain)["1"].stddev == pytest.approx(math.sqrt(2 / 64))
+    by_average = autoinit.explain(*chain, mode="fan_avg")["1"]
+    assert by_average.stddev == pytest.approx(math.sqrt(2 / (64 + 1024) * 2))
+    by_out = autoinit.explain(*chain, rule="forward", mode="fan_out")["1"]
+    assert by_out.stddev == pytest.approx(math.sqrt(2 / 1024))
+    told = autoinit.explain(*chain)["1"].reason
+    assert "the gradient's second moment by 16; fan_avg multiplies the signal's by 0.12" in told
+    assert told.endswith("choose by mode=.")
+    cancelling = autoinit.explain(*widths(64, 64, 1024, 64, 8))
+    assert cancelling["1"].reason.endswith("keep fan_in.")
+    assert cancelling["2"].reason.endswith("keep fan_in.")
+    assert "multiplies" not in autoinit.explain(*widths(8, 1024, 4))["0"].reason
 
 
 def test_a_default_makes_what_is_not_recognised():
