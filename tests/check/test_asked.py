@@ -84,7 +84,7 @@ def test_a_damaged_manifest_is_not_believed(saved, text):
     assert all(row["asked"] is None for row in jaxinit.audit(saved).rows)
 
 
-@pytest.mark.parametrize("row", [*ROWS, *CHANGED, *EXACT], ids=str)
+@pytest.mark.parametrize("row", [*ROWS, *CHANGED, *EXACT], ids=lambda row: repr(row.factory()))
 def test_the_moments_are_those_of_what_is_drawn(row):
     shape = (512, 256)
     asked = row.factory().moments(shape) if row.name != "masked" else None
