@@ -956,7 +956,7 @@ def identity(
     Raises:
       TypeError: an option of the wrong type.
       ValueError: gain is 0 or not finite; fewer than two axes, a shift whose length is not the
-        number of axes, a dtype that is not floating or complex.
+        number of axes, an integer dtype that does not hold gain, a bool dtype.
 
     Example:
       >>> import jax
