@@ -19,8 +19,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
-from .._random.sharding import OutSharding
+from .._random.sharding import OutSharding, is_explicit, is_tracing
 from .._random.stream import is_typed_key
 
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
@@ -345,11 +346,16 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
                 f"{name}: out_sharding={out_sharding} names axes of a mesh, and none is set; "
                 f"pass a NamedSharding, or enter jax.set_mesh(mesh)."
             )
-        spec = out_sharding
+        spec, mesh = out_sharding, jax.sharding.get_abstract_mesh()
     elif isinstance(out_sharding, jax.sharding.NamedSharding):
         if out_sharding.mesh.empty:
             return None
-        spec = out_sharding.spec
+        spec, mesh = out_sharding.spec, out_sharding.mesh
+        if is_explicit(out_sharding) and jax.sharding.get_abstract_mesh().empty and is_tracing():
+            raise ValueError(
+                f"{name}: inside jit a sharding over explicit axes needs its mesh in the context; "
+                f"enter jax.set_mesh(mesh) around the call of the jitted function."
+            )
     else:
         raise TypeError(
             f"{name}: out_sharding must be a NamedSharding or a PartitionSpec; "
@@ -360,4 +366,28 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
             f"{name}: out_sharding {spec} has {len(spec)} entries, shape {shape} has "
             f"{len(shape)} axes."
         )
+    _check_axes(name, shape, spec, mesh)
     return out_sharding
+
+
+def _check_axes(name: str, shape: tuple[int, ...], spec: Any, mesh: Any) -> None:
+    """Raises unless a spec names axes of the mesh, once, that divide the shape where they must."""
+    parts = [(part,) if isinstance(part, str) else part for part in spec]
+    each = [part if isinstance(part, tuple) else () for part in parts]
+    names = [axis for part in each for axis in part]
+    unknown = next((axis for axis in names if axis not in mesh.shape), None)
+    if unknown is not None or len(set(names)) < len(names):
+        fault = "one axis twice" if unknown is None else f"{unknown!r}"
+        raise ValueError(
+            f"{name}: out_sharding {spec} names {fault}; the axes of the mesh are "
+            f"{', '.join(map(str, mesh.shape))}, each to be named at most once."
+        )
+    if AxisType.Explicit not in mesh.axis_types:
+        return
+    for axis, part in enumerate(each):
+        devices = math.prod(mesh.shape[n] for n in part)
+        if shape[axis] % devices:
+            raise ValueError(
+                f"{name}: axis {axis} of shape {shape} does not divide over the {devices} devices "
+                f"of {spec}, as explicit axes of a mesh need."
+            )

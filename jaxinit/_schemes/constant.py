@@ -44,15 +44,17 @@ class Constant(Initializer):
     ) -> jax.Array:
         check_constant(self.name, self.value, dtype)
         if not isinstance(self.value, StaticArray):
-            return draw.fill(self.value, shape, dtype, out_sharding)
+            real = isinstance(self.value, complex) and dtype.kind != "c"
+            value = self.value.real if real else self.value
+            return draw.fill(value, shape, dtype, out_sharding)
         array = self.value.array
         try:
-            value = np.broadcast_to(array, shape)
+            spread = np.broadcast_to(array, shape)
         except ValueError:
             raise ValueError(
                 f"{self.name}: a value of shape {array.shape} does not broadcast to {shape}."
             ) from None
-        return draw.fill(value if array.ndim else array, shape, dtype, out_sharding)
+        return draw.fill(spread if array.ndim else array, shape, dtype, out_sharding)
 
     def moments(self, shape: tuple[int, ...]) -> Moments | None:
         if not isinstance(self.value, bool | int | float):

@@ -140,6 +140,25 @@ def test_sharding_with_too_many_entries():
         jaxinit.ones(KEY, (4, 4), None, sharding)
 
 
+def test_shardings_that_do_not_fit_the_mesh():
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    sharding = jax.sharding.NamedSharding(mesh, P("d"))
+    text = r"^he_normal: inside jit a sharding over explicit axes needs its mesh in the context; enter jax\.set_mesh"
+    with pytest.raises(ValueError, match=text):
+        jax.jit(lambda key: jaxinit.he_normal(key, (8, 8), None, sharding))(KEY)
+    text = r"^he_normal: axis 0 of shape \(6, 8\) does not divide over the 4 devices of .*, as explicit axes of a mesh need\.$"
+    with pytest.raises(ValueError, match=text):
+        jaxinit.he_normal(KEY, (6, 8), None, sharding)
+    with jax.set_mesh(mesh):
+        text = r"^zeros: out_sharding .* names 'x'; the axes of the mesh are d, m, each to be named at most once\.$"
+        with pytest.raises(ValueError, match=text):
+            jaxinit.zeros(KEY, (8, 8), None, P("x"))
+        with pytest.raises(
+            ValueError, match=r"^zeros: out_sharding .* names one axis twice; the axes"
+        ):
+            jaxinit.zeros(KEY, (8, 8), None, P("d", "d"))
+
+
 def test_errors_come_under_a_trace_too():
     with pytest.raises(ValueError, match="has no input axis"):
         jax.eval_shape(lambda key: jaxinit.he_normal(key, (64,)), KEY)
