@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from . import _text
 from ._make.formats import FormatName
+from ._make.init import in_dtypes
 from ._make.plan import Plan, plan
 from ._random.stream import is_typed_key
 
@@ -99,12 +101,7 @@ def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
         wanted = None
     if wanted is None or not jnp.issubdtype(wanted, jnp.floating):
         raise ValueError(f"init: --dtype must name a floating dtype, as bfloat16; got {dtype!r}.")
-
-    def cast(x: Any) -> Any:
-        floating = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
-        return x.astype(wanted) if floating else x
-
-    return lambda *args: jax.tree.map(cast, init_fn(*args))
+    return in_dtypes(init_fn, [(re.compile(""), wanted)])
 
 
 def _devices(planned: Plan, text: str) -> str:

@@ -144,6 +144,8 @@ def constant(
       >>> import jaxinit
       >>> jaxinit.constant(jax.random.key(0), (2,), value=0.5).tolist()
       [0.5, 0.5]
+
+    Source: ``jax.nn.initializers.constant``, which takes numbers alone.
     """
     init = initializers.constant(value=value)
     return init(key, shape, dtype, out_sharding)
@@ -954,7 +956,7 @@ def identity(
     Raises:
       TypeError: an option of the wrong type.
       ValueError: gain is 0 or not finite; fewer than two axes, a shift whose length is not the
-        number of axes, a dtype that is not floating or complex.
+        number of axes, an integer dtype that does not hold gain, a bool dtype.
 
     Example:
       >>> import jax

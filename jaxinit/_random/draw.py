@@ -121,8 +121,13 @@ def _apart(
     twice. And it shares the kernel's constants with the scalar arithmetic of the key, so that they
     reach the loop as variables. It does neither across a conditional. The condition is that a word
     has at most 32 bits set, which no compiler has been seen to prove.
+
+    Under ``jax.vmap`` over keys that lie along an explicit axis of a mesh, JAX does not batch a
+    conditional whose other operands, as the scale here, lie on no mesh; there it is left out.
     """
     (first, _), *_ = keys
+    if placement.explicit is None and is_explicit(jax.typeof(first).sharding):
+        return kernel(keys, scale)
 
     def never(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
         word = lax.convert_element_type(keys[0][0], dtype)

@@ -111,6 +111,11 @@ def _real(name: str, option: str, value: Any) -> float:
         if isinstance(value, jax.Array | np.ndarray) and value.size == 1 and not value.ndim
         else value
     )
+    if isinstance(number, complex):
+        raise TypeError(
+            f"{name}: {option} must be a real number; got {shown(value)}. Give a real one, as its "
+            f"magnitude {abs(number):.4g}."
+        )
     if isinstance(number, bool | np.bool_) or not isinstance(number, numbers.Real):
         raise TypeError(f"{name}: {option} must be a number; got {shown(value)}.")
     try:
@@ -331,6 +336,16 @@ def check_inexact(name: str, dtype: np.dtype) -> np.dtype:
             f"jnp.float32."
         )
     return dtype
+
+
+def check_held(name: str, option: str, value: float, dtype: np.dtype) -> None:
+    """Raises where an integer dtype does not hold the number, or float32 on its way there."""
+    limits = jnp.iinfo(dtype)
+    if not (limits.min <= value <= limits.max and value == int(value) == float(np.float32(value))):
+        raise ValueError(
+            f"{name}: {dtype} does not hold {option}={value:g}; use a floating dtype, as "
+            f"jnp.float32."
+        )
 
 
 def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding) -> OutSharding:

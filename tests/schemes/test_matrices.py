@@ -252,6 +252,13 @@ def test_the_centre_of_an_even_window_is_that_of_torch():
     assert np.asarray(jaxinit.dirac(None, (4, 1, 1))).reshape(-1).tolist() == [0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+def test_identity_in_integers(dtype):
+    made = jaxinit.identity(None, (4, 5), dtype, gain=3)
+    assert made.dtype == dtype
+    np.testing.assert_array_equal(made, 3 * np.eye(4, 5))
+
+
 def test_identity_is_rectangular_scaled_and_shifted():
     for shape in [(3, 5), (5, 3), (4, 4)]:
         for shift in (0, 1, -2):
