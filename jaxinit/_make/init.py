@@ -59,9 +59,9 @@ def init(
         an axis name without a rule, or an axis that its mesh axis does not divide.
 
     Example:
-      >>> import jax
-      >>> import flax.linen as nn
-      >>> params = init(nn.Dense(8), jax.random.key(0), jax.numpy.ones((1, 4)), dtype="bfloat16")
+      >>> import flax.linen as nn, jax, jaxinit
+      >>> x = jax.numpy.ones((1, 4))
+      >>> params = jaxinit.init(nn.Dense(8), jax.random.key(0), x, dtype="bfloat16")
       >>> params["params"]["kernel"].dtype.name
       'bfloat16'
     """
