@@ -1,11 +1,13 @@
 """Eight CPU devices for every test, so that sharding is real; and which tests are slow."""
 
+import os
 import pathlib
 
 import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+os.environ.setdefault("KERAS_BACKEND", "jax")  # read when Keras is imported
 
 # Tests that take long, by their ids. Of a test with several cases the quickest stays out of it.
 SLOW = pathlib.Path(__file__).with_name("slow_tests.txt")

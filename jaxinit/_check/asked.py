@@ -34,7 +34,7 @@ def _parsed(content: Any) -> Asked | None:
     if not isinstance(content, Mapping) or not isinstance(content.get("initializer"), str):
         return None
     mean, std = content.get("mean"), content.get("std")
-    known = isinstance(mean, int | float) and isinstance(std, int | float)
-    if not (known and math.isfinite(mean) and math.isfinite(std)):
+    if not (isinstance(mean, int | float) and isinstance(std, int | float)):
         return Asked(content["initializer"])
-    return Asked(content["initializer"], mean, std)
+    known = math.isfinite(mean) and math.isfinite(std)
+    return Asked(content["initializer"], *((mean, std) if known else ()))

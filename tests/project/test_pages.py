@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import pathlib
 import re
 
@@ -47,8 +46,6 @@ def mistakes(page):
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # within Keras, by NumPy 2
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_prints_what_it_says(page, tmp_path, monkeypatch):
-    if PAGES[page] == "keras":
-        os.environ.setdefault("KERAS_BACKEND", "jax")
     pytest.importorskip(PAGES[page])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
