@@ -3,7 +3,8 @@
     python -m benchmarks                        # some eight minutes; tables on the screen
     python -m benchmarks --quick                # small arrays, about a minute: do all of them run?
     python -m benchmarks --full --json FILE     # sizes up to memory, every distribution and dtype
-    python -m benchmarks report FILE            # docs/benchmarks.md and two figures from it
+    python -m benchmarks sharded                # trees over 8 and 64 devices, some 25 minutes
+    python -m benchmarks report FILE            # docs/benchmarks.md and its figure
     python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
 
 It is pytest with pytest-benchmark: `pytest benchmarks --effort quick -k saving` runs a part.
@@ -24,6 +25,7 @@ from rich.markdown import Markdown
 from . import cases, report, results
 
 HERE = Path(__file__).parent
+_OPTIONS = {"default": "", "quick": "--quick", "full": "--full"}  # of efforts; others are commands
 TOLERANCE = 0.7  # a ratio varies by some 20 % from run to run
 
 
@@ -49,18 +51,17 @@ def run(effort: str, out: Path | None) -> int:
 
 def _command(effort: str) -> str:
     """The command as it was typed."""
-    return "python -m benchmarks" + ("" if effort == "default" else f" --{effort}")
+    return f"python -m benchmarks {_OPTIONS.get(effort, effort)}".strip()
 
 
 def publish(file: Path, folder: Path) -> int:
-    """The tables and the figures."""
+    """The tables and the figure."""
     found = results.read(file)
     text = report.markdown(found, f"{_command(found['effort'])} --json {file.name}")
-    pictures = "![throughput by size](throughput.png)\n\n![seconds by leaves](trees.png)\n"
+    picture = "![elements made in a second, by the size of the array](throughput.png)\n"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text(f"{text}\n{pictures}")
-    report.throughput(found["rows"], folder / "throughput.png")
-    report.trees(found["rows"], folder / "trees.png")
+    (folder / "benchmarks.md").write_text(f"{text}\n{picture}")
+    report.throughput(found["rows"], found["machine"], folder / "throughput.png")
     return 0
 
 
@@ -91,7 +92,8 @@ def main() -> int:
     effort.add_argument("--quick", dest="effort", action="store_const", const="quick")
     effort.add_argument("--full", dest="effort", action="store_const", const="full")
     parser.add_argument("--json", type=Path, help="keep the figures here")
-    commands = parser.add_subparsers(dest="command", metavar="report | check")
+    commands = parser.add_subparsers(dest="command", metavar="sharded | report | check")
+    commands.add_parser("sharded")
     for name in ("report", "check"):
         command = commands.add_parser(name)
         command.add_argument("file", type=Path)
@@ -104,7 +106,7 @@ def main() -> int:
         return publish(arguments.file, arguments.out)
     if arguments.command == "check":
         return check(arguments.file, arguments.baseline)
-    return run(arguments.effort or "default", arguments.json)
+    return run(arguments.command or arguments.effort or "default", arguments.json)
 
 
 if __name__ == "__main__":

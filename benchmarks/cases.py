@@ -10,7 +10,7 @@ from .contenders import CONTENDERS, Array, takes_part
 from .matrices import WAYS
 
 COMPILED = ("jaxinit", "jax", "fill")  # contenders whose programs XLA accounts for
-EFFORTS = ("quick", "default", "full")
+EFFORTS = ("quick", "default", "full", "sharded")
 
 # Kernels as their models have them, the input axis first.
 MODELS = {
@@ -53,6 +53,8 @@ def _slow(array: Array) -> tuple[str, ...]:
 
 def arrays(effort: str) -> Iterator[Case]:
     """The arrays: by size, by distribution and dtype, and by model."""
+    if effort == "sharded":
+        return
     powers = {
         "quick": (16,),
         "default": (16, 20, 24, 26),
@@ -82,6 +84,9 @@ def arrays(effort: str) -> Iterator[Case]:
 
 def programs(effort: str) -> Iterator[Case]:
     """The probes, run in fresh processes: their names, and the arguments before the contender."""
+    if effort == "sharded":
+        yield from _sharded()
+        return
     layers = {"quick": (1,), "default": (4, 16), "full": (8, 16, 32, 64)}[effort]
     for n in layers:
         yield Case("compiling", ("compiling", n), ("jaxinit", "jax"))
@@ -89,11 +94,11 @@ def programs(effort: str) -> Iterator[Case]:
         for n in layers:
             yield Case("trees", ("tree", library, n), ("jaxinit", "jit"))
     if effort != "quick":
-        yield Case("sharded trees", ("sharded_tree", layers[0]), ("jaxinit", "jit"))
+        yield Case("sharded trees", ("sharded_tree", "llama", 8, "4x2"), ("jaxinit", "jit"))
     for n in () if effort == "quick" else (8, 64):
         yield Case("growth", ("growth", n), ("jaxinit",))
     for n in (1,) if effort == "quick" else (1, 2, 4):
-        yield Case("processes", ("processes", n), ("jaxinit",))
+        yield Case("processes", ("processes", n, "linen", 8, 4), ("jaxinit",))
     if effort != "quick":
         yield Case("planning", ("planning", "b8"), ("jaxinit",))
         for format in ("safetensors", "orbax"):
@@ -110,9 +115,22 @@ def programs(effort: str) -> Iterator[Case]:
     yield Case("import", ("importing",), ("jaxinit",))
 
 
+def _sharded() -> Iterator[Case]:
+    """Trees over many devices: 224 and 896 matrices, or 7 stacks of them, over 8 and 64."""
+    for blocks in (32, 128):
+        for mesh in ("8x1", "4x2", "64x1", "16x4"):
+            jit = ("jit",) if blocks == 32 else ()  # beyond five minutes
+            yield Case("sharded trees", ("sharded_tree", "llama", blocks, mesh), ("jaxinit", *jit))
+    for blocks in (2, 4, 8, 16):
+        yield Case("sharded trees", ("sharded_tree", "llama", blocks, "8x1"), ("jaxinit", "jit"))
+    for mesh in ("8x1", "16x4"):
+        yield Case("sharded trees", ("sharded_tree", "stack", 128, mesh), ("jaxinit", "jit"))
+    yield Case("processes", ("processes", 2, "llama", 32, 8), ("jaxinit",))
+
+
 def turns(effort: str, table: str) -> int:
     """How often contenders take turns."""
-    if effort == "quick":
+    if effort in ("quick", "sharded"):
         return 1
     if effort == "full":
         return 7 if table == "import" else 3

@@ -139,6 +139,10 @@ def errors(m: dict[str, np.ndarray]) -> tuple[float, float]:
     return float(forward.max()), float(gradient.max())
 
 
+_NETWORKS = {"mlp": "100-layer MLP", "cnn": "50-layer CNN"}
+_STARTS = {"flax": "Flax's defaults", "critical": 'autoinit, rule "critical"'}
+
+
 def figure(results: Results, path: Path) -> None:
     """Forward and gradient std by depth: points measured, lines predicted, Flax's in grey."""
     from matplotlib.figure import Figure
@@ -154,13 +158,15 @@ def figure(results: Results, path: Path) -> None:
                 axis = grid[2 * n + offset, column]
                 _panel(axis, results, network, name, key, predicted)
                 if offset == 0:
-                    axis.set_title(f"{name}, {network}", fontsize=10)
-        grid[2 * n, 0].set_ylabel("forward std")
-        grid[2 * n + 1, 0].set_ylabel("gradient std")
+                    axis.set_title(f"{name}, {_NETWORKS.get(network, network)}", fontsize=10)
+        grid[2 * n, 0].set_ylabel("signal, standard deviation")
+        grid[2 * n + 1, 0].set_ylabel("gradient, standard deviation")
     for axis in grid[-1]:
         axis.set_xlabel("layer")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    shown = {}
+    for axis in grid[:2, 0]:  # whose bands differ
+        shown |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    fig.legend(shown.values(), shown, loc="outside lower center", ncols=3, frameon=False)
     fig.savefig(path, dpi=110)
 
 
@@ -173,13 +179,15 @@ def _panel(
     predicted: str,
 ) -> None:
     low, high = (0.5, 2.0) if key == "std" else (0.25, 4.0)
-    axis.axhspan(low, high, color="#2b5c8a", alpha=0.08, linewidth=0)
+    band = f"within a factor of {high:g}"
+    axis.axhspan(low, high, color="#2b5c8a", alpha=0.08, linewidth=0, label=band)
     for rule, colour in (("flax", "#999999"), ("critical", "#2b5c8a")):
         m = results[network, name, rule]
         depth = np.arange(1, len(m[key]) + 1)
         line = "#c44e52" if rule == "critical" else "#bbbbbb"
-        axis.plot(depth, m[predicted], color=line, linewidth=1.2, label=f"{rule}, predicted")
-        axis.plot(depth, m[key], ".", color=colour, markersize=3, label=f"{rule}, measured")
+        start = _STARTS[rule]
+        axis.plot(depth, m[predicted], color=line, linewidth=1.2, label=f"{start}, predicted")
+        axis.plot(depth, m[key], ".", color=colour, markersize=3, label=f"{start}, measured")
     axis.set_yscale("log")
     axis.set_ylim(1e-4, 1e2)
     axis.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""The transformer whose trees are made, with nine parameters in each layer, in Linen and NNX."""
+"""The models whose trees are made: a transformer in Linen and NNX, and the matrices of Llamas."""
 
 from __future__ import annotations
 
@@ -69,9 +69,54 @@ class NnxModel(nnx.Module):
         self.head = nnx.Linear(width, VOCABULARY, kernel_init=source.he_normal(), rngs=rngs)
 
 
+def _block(width: int) -> dict[str, tuple[int, int]]:
+    """The seven matrices of a block of Llama, by name."""
+    square = dict.fromkeys(("query", "key", "value", "out"), (width, width))
+    return {
+        **square,
+        "gate": (width, 4 * width),
+        "up": (width, 4 * width),
+        "down": (4 * width, width),
+    }
+
+
+def _llama(blocks: int, source: Any, width: int) -> Any:
+    """An init function of separate matrices, seven in each block."""
+    make, shapes = source.he_normal(), _block(width)
+
+    def init(key: jax.Array) -> Any:
+        return {
+            f"block_{i}": {
+                name: make(k, shapes[name], jnp.float32)
+                for name, k in zip(shapes, jax.random.split(block_key, len(shapes)), strict=True)
+            }
+            for i, block_key in enumerate(jax.random.split(key, blocks))
+        }
+
+    return init
+
+
+def _stack(blocks: int, source: Any, width: int) -> Any:
+    """An init function of the same matrices stacked over the blocks, as ``nn.scan`` makes them."""
+    make, shapes = source.he_normal(), _block(width)
+
+    def init(key: jax.Array) -> Any:
+        keys = zip(shapes, jax.random.split(key, len(shapes)), strict=True)
+        return {
+            name: jax.vmap(lambda k, name=name: make(k, shapes[name], jnp.float32))(
+                jax.random.split(k, blocks)
+            )
+            for name, k in keys
+        }
+
+    return init
+
+
 def initial(kind: str, layers: int, source: Any, width: int = 512) -> tuple[Any, tuple[Any, ...]]:
     """(init function, its arguments)."""
     key = jax.random.key(0)
+    if kind in ("llama", "stack"):
+        return {"llama": _llama, "stack": _stack}[kind](layers, source, width), (key,)
     if kind == "linen":
         return Model(layers, width, source).init, (key, jnp.zeros((1, 8), jnp.int32))
 

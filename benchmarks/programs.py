@@ -14,8 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 Result = dict[str, float]
 
@@ -123,17 +126,27 @@ def tree(kind: str, layers: int, contender: str, width: int = 512, place: Any = 
         made = jax.jit(init, out_shardings=shardings)(*arguments)
     jax.block_until_ready(made)
     end = time.perf_counter()
-    leaves = jax.tree.leaves(made)
+    peak, leaves = _status("VmHWM"), jax.tree.leaves(made)
     nbytes = sum(leaf.nbytes for leaf in leaves)
     return {
+        "checksum": _checksum(leaves),
         "seconds": end - start,
         "first_seconds": min([*first, end]) - start,
         "compile_seconds": sum(compiling),
         "leaves": len(leaves),
         "mib": nbytes / 2**20,
         "executables": 1 if planned is None else len(planned.executables),
-        "peak_over_parameters": (_status("VmHWM") - before) / nbytes,
+        "peak_over_parameters": (peak - before) / nbytes,
     }
+
+
+def _checksum(leaves: list[Any]) -> int:
+    """Of the bytes of all arrays that this process can see whole."""
+    found = 0
+    for leaf in leaves:
+        if leaf.is_fully_addressable:
+            found = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8), found)
+    return found
 
 
 def _compile_seconds() -> list[float]:
@@ -172,35 +185,37 @@ def growth(layers: int, contender: str) -> Result:
     return tree("linen", layers, contender, width=64)
 
 
-def sharded_tree(layers: int, contender: str) -> Result:
-    """The tree over eight devices of this CPU."""
-    _on_cpu(8)
-    return tree("linen", layers, contender, place=_place((4, 2)))
+def sharded_tree(kind: str, blocks: int, mesh: str, contender: str) -> Result:
+    """A tree of width 256 over as many devices of this CPU as the mesh has."""
+    rows, columns = map(int, mesh.split("x"))
+    _on_cpu(rows * columns)
+    return tree(kind, blocks, contender, width=256, place=_place((rows, columns)))
 
 
 def _place(sizes: tuple[int, int]) -> Callable[[str, tuple[int, ...]], Any]:
-    """Every axis that a mesh axis divides, over it."""
+    """The last axes, each over the axis of the mesh that divides it."""
     import jax
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
     mesh = jax.make_mesh(sizes, ("d", "m"), axis_types=(AxisType.Auto,) * 2)
 
     def place(path: str, shape: tuple[int, ...]) -> Any:
-        pairs = zip(mesh.shape.items(), shape, strict=False)
-        return NamedSharding(
-            mesh, PartitionSpec(*(n if k % m == 0 else None for (n, m), k in pairs))
-        )
+        whole = (None,) * (len(shape) - 2)
+        pairs = zip(mesh.shape.items(), shape[-2:], strict=False)
+        spec = (name if size % count == 0 else None for (name, count), size in pairs)
+        return NamedSharding(mesh, PartitionSpec(*whole, *spec))
 
     return place
 
 
-def processes(count: int, contender: str) -> Result:
-    """The tree over four devices that several processes have, from their start to the last end."""
+def processes(count: int, kind: str, layers: int, devices: int, contender: str) -> Result:
+    """A tree over devices that several processes have, from their start to the last end."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     start = time.perf_counter()
-    commands = [_command("_process", port, count, i, contender) for i in range(count)]
+    tree = kind, layers, devices, contender
+    commands = [_command("_process", port, count, i, *tree) for i in range(count)]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
     outputs = [process.communicate()[0] for process in started]
     seconds = time.perf_counter() - start
@@ -210,15 +225,17 @@ def processes(count: int, contender: str) -> Result:
     return {"seconds": seconds, "materialize_seconds": max(found)}
 
 
-def _process(port: int, count: int, index: int, contender: str) -> Result:
+def _process(
+    port: int, count: int, index: int, kind: str, layers: int, devices: int, contender: str
+) -> Result:
     import jax
 
-    _on_cpu(4 // count)
+    _on_cpu(devices // count)
     address = f"127.0.0.1:{port}"
     jax.distributed.initialize(
         address, num_processes=count, process_id=index, coordinator_bind_address=address
     )
-    return tree("linen", 8, contender, place=_place((2, 2)))
+    return tree(kind, layers, contender, place=_place((devices // 2, 2)))
 
 
 def planning(size: str, contender: str) -> Result:

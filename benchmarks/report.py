@@ -1,4 +1,4 @@
-"""Markdown tables and two figures from the rows of a run."""
+"""Markdown tables and a figure from the rows of a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ def _field(name: str, unit: float = 1.0) -> Cell:
     return lambda case, row: None if row.get(name) is None else row[name] / unit
 
 
+def _same(case: dict[str, Row], row: Row) -> float | None:
+    """1 where the tree has the bytes of the one that jit made, else 0."""
+    return float(case["jit"]["checksum"] == row["checksum"]) if "jit" in case else None
+
+
 _ARRAYS: dict[str, Cell] = {
     "ms": _field("seconds", 1e-3),
     "±": _field("spread", 1e-3),
     "M elements/s": _rate("elements", 1e6),
     "GB/s": _rate("bytes", 1e9),
-    "of the fill": _over("fill"),
     "x jax": _over("jax"),
     "compile, s": _field("compile_seconds"),
     "temporaries, MiB": _field("temporary_bytes", 2**20),
@@ -71,10 +75,15 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
         },
     ),
     "trees": ("Trees, from nothing to ready", _TREES),
-    "sharded trees": ("The same over eight devices of one CPU", _TREES),
+    "sharded trees": (
+        "Over several devices of one CPU: matrices of llamas of width 256, seven a block, or the "
+        "same stacked; by blocks and mesh",
+        {**_TREES, "same bits as jit": _same},
+    ),
     "growth": ("The same at d = 64, by layers", _LEAVES),
     "processes": (
-        "Eight layers over four devices of several processes, imports included",
+        "A tree over the devices of several processes, imports included; by the number of "
+        "processes, the model, its layers and the devices",
         {**_PROBES, "materialize, s": _field("materialize_seconds")},
     ),
     "planning": (
@@ -106,9 +115,10 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     parts = [
         f"# Benchmarks\n\n`{command}`; {machine}. Medians, ± half the "
         "interquartile range where there are several runs. The fill is one constant in every "
-        "element. A fill of 64 MiB takes 17 ms if the operating system has to map its 16,384 pages "
-        "first, and 2 ms if the allocator reuses memory that the process already has, so the "
-        "shares of the fill of two rows compare only if their fills took about the same time."
+        "element, of no use but to compare with. Its time depends on where its memory comes from: "
+        "64 MiB take 17 ms if the operating system has to map 16,384 pages first, and 2 ms if the "
+        "allocator reuses memory that the process already has. So fills of one size differ from "
+        "row to row, and no share of the fill is given."
     ]
     cases = by_case(results["rows"])
     for name, (title, cells) in TABLES.items():
@@ -134,19 +144,26 @@ def _shown(x: float | None) -> str:
 
 
 _COLOURS = {
-    "jaxinit": "#2b5c8a", "jit": "#c44e52", "jax": "#c44e52", "jax, rbg": "#dd8452",
+    "jaxinit": "#2b5c8a", "jax": "#c44e52", "jax, rbg": "#dd8452",
     "jax, unsafe_rbg": "#e5ae38", "keras": "#8172b3", "numpy": "#55a868", "torch": "#937860",
-    "fill": "#999999",
 }  # fmt: skip
+_IN_WORDS = {
+    "jax": "jax.nn.initializers, jitted",
+    "jax, rbg": "the same with keys of kind rbg",
+    "jax, unsafe_rbg": "the same with unsafe_rbg",
+    "keras": "keras.initializers, on JAX",
+    "numpy": "NumPy's fastest generator",
+    "torch": "torch, in place",
+}
 
 
-def throughput(found: Iterable[Row], path: Path) -> None:
+def throughput(found: Iterable[Row], machine: Mapping[str, Any], path: Path) -> None:
     """Elements a second against size, with a panel for each initializer and dtype."""
     from matplotlib.figure import Figure
 
     lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in found:
-        if row["table"] == "sizes":
+        if row["table"] == "sizes" and row["contender"] in _COLOURS:
             panel = lines.setdefault(row["case"].rpartition(" ")[0], {})
             point = row["elements"], row["elements"] / row["seconds"]
             panel.setdefault(row["contender"], []).append(point)
@@ -155,50 +172,20 @@ def throughput(found: Iterable[Row], path: Path) -> None:
     axes = fig.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
     for axis, (name, contenders) in zip(axes.T.ravel(), lines.items(), strict=False):
         for contender, points in contenders.items():
-            style = "--" if contender == "fill" else "-"
             width = 2.2 if contender == "jaxinit" else 1.2
             axis.loglog(
-                *zip(*points, strict=True), style, marker="o", markersize=3, label=contender,
-                color=_COLOURS[contender], linewidth=width, base=2,
+                *zip(*points, strict=True), marker="o", markersize=3, linewidth=width, base=2,
+                label=_IN_WORDS.get(contender, contender), color=_COLOURS[contender],
             )  # fmt: skip
         axis.set_yscale("log", base=10)
         axis.set_title(name, fontsize=10)
         _plain(axis)
-    _labelled(fig, axes, "elements", "elements a second")
-    fig.savefig(path, dpi=110)
-
-
-def trees(found: Iterable[Row], path: Path) -> None:
-    """Seconds against the number of arrays: a tree from nothing, and compiling jit(model.init)."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator, ScalarFormatter
-
-    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    titles = {"trees": "from nothing to ready", "compiling": "compiling jit(model.init)"}
-    for row in found:
-        if row["table"] in titles:
-            kind = f", {row['case'].split()[0]}" if row["table"] == "trees" else ""
-            panel = lines.setdefault(titles[row["table"]] + kind, {})
-            panel.setdefault(row["contender"], []).append((row["leaves"], row["seconds"]))
-    fig = Figure(figsize=(4 * len(lines), 3.6), layout="constrained")
-    axes = fig.subplots(1, len(lines), sharey=True, squeeze=False)
-    for axis, (name, contenders) in zip(axes.ravel(), lines.items(), strict=True):
-        for contender, points in contenders.items():
-            axis.loglog(
-                *zip(*sorted(points), strict=True), marker="o", markersize=4, label=contender,
-                color=_COLOURS[contender],
-            )  # fmt: skip
-        axis.set_title(name, fontsize=10)
-        axis.legend(frameon=False, fontsize=9)
-        axis.set_xticks(sorted({x for points in contenders.values() for x, _ in points}))
-        axis.xaxis.set_major_formatter(ScalarFormatter())
-        axis.xaxis.set_minor_locator(NullLocator())
-        for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-            which(ScalarFormatter())
-        _plain(axis)
-    for axis in axes[-1]:
-        axis.set_xlabel("arrays in the tree")
-    axes[0, 0].set_ylabel("seconds")
+    _labelled(fig, axes, "elements of the array", "elements made in a second")
+    fig.suptitle(
+        f"Speed of a draw by size, on {machine.get('cpus')} cores of a CPU "
+        f"({machine.get('architecture')}), JAX {machine.get('jax')}",
+        fontsize=11,
+    )
     fig.savefig(path, dpi=110)
 
 

@@ -39,18 +39,19 @@ def identity(x: jax.Array) -> jax.Array:
 
 # Title -> activation and what stands before it.
 COLUMNS: dict[str, tuple[str, Function]] = {
-    "relu\nrecommended: he_normal()": ("relu", identity),
-    "gelu\nrecommended: 2.35/fan_in": ("gelu", identity),
-    "tanh\nrecommended: glorot_normal()": ("tanh", identity),
-    "relu after layer norm\nall four coincide": ("relu", layer_norm),
-    "relu after batch norm\nall four coincide": ("relu", batch_norm),
+    "relu\n(recommended:\nhe_normal())": ("relu", identity),
+    "gelu\n(recommended:\nvariance 2.35/fan_in)": ("gelu", identity),
+    "tanh\n(recommended:\nglorot_normal())": ("tanh", identity),
+    "relu after layer norm\n(all four lines\ncoincide)": ("relu", layer_norm),
+    "relu after batch norm\n(all four lines\ncoincide)": ("relu", batch_norm),
 }
 FIXED = {  # label -> initializer, colour (Okabe & Ito, told apart by the colour-blind)
     "normal(0.02)": (initializers.normal(0.02), "#D55E00"),
     "glorot_normal()": (initializers.glorot_normal(), "#E69F00"),
     "he_normal()": (initializers.he_normal(), "#56B4E9"),
 }
-RECOMMENDED = ("recommend(activation)", "#000000")
+RECOMMENDED = ("what recommend(activation) gives", "#000000")
+BAND = "within a factor of two"
 
 
 def signal(
@@ -88,7 +89,7 @@ def main() -> None:
     """Draw it."""
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = plt.subplots(
-        2, len(COLUMNS), figsize=(12, 5), sharex=True, sharey=True, layout="constrained"
+        2, len(COLUMNS), figsize=(12, 5.6), sharex=True, sharey=True, layout="constrained"
     )
     for column, (title, (activation, normalise)) in enumerate(COLUMNS.items()):
         chosen = jaxinit.for_activation(activation)
@@ -102,13 +103,13 @@ def main() -> None:
         axes[0, column].set_title(title, fontsize=9)
         axes[1, column].set_xlabel("layer")
     for row, what in enumerate(("signal after the layer", "gradient before the layer")):
-        axes[row, 0].set_ylabel(f"{what}, rms")
+        axes[row, 0].set_ylabel(f"{what},\nroot mean square")
         for panel in axes[row]:
-            panel.axhspan(0.5, 2, color="#000000", alpha=0.06, linewidth=0)
+            panel.axhspan(0.5, 2, color="#000000", alpha=0.08, linewidth=0, label=BAND)
             panel.set_ylim(1e-6, 1e5)
             panel.set_xlim(0, DEPTH)
     handles, labels = axes[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(pathlib.Path(__file__).with_name("depth.png"), dpi=110)
 
 

@@ -1,7 +1,7 @@
 """Weight initialization for JAX: choose the initializer, make the weights fast, check them."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import initializers, layouts
 from ._functions import (
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ._infer.advice import Advice, Choice
     from ._infer.infer import Inferred, infer
     from ._infer.parameter import Parameter
+    from ._make.init import init
     from ._make.plan import Plan, materialize, plan
     from ._make.tree_init import tree_init
 
@@ -86,6 +87,7 @@ __all__ = [
     "he_uniform",
     "identity",
     "infer",
+    "init",
     "initializers",
     "kaiming_normal",
     "kaiming_uniform",
@@ -133,6 +135,7 @@ _ROOMS = {
     "for_activation": "_choose.recommend",
     "gain": "_choose.activations",
     "infer": "_infer.infer",
+    "init": "_make.init",
     "materialize": "_make.plan",
     "mean_field": "_choose.mean_field",
     "plan": "_make.plan",
@@ -142,9 +145,15 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("linen", "nnx", "recipes"):  # the first two import Flax
-        return import_module(f"jaxinit.{name}")
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
-    return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
+if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
+
+    def __getattr__(name: str) -> object:
+        if name in ("linen", "nnx", "haiku", "equinox", "keras", "recipes"):  # on use
+            return import_module(f"jaxinit.{name}")
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'jaxinit' has no attribute {name!r}")
+        return getattr(import_module(f"jaxinit.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""The command line: python -m jaxinit recommend relu; python -m jaxinit init MODULE:FACTORY."""
+"""The command line: jaxinit recommend relu; jaxinit init MODULE:FACTORY; jaxinit audit CKPT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from . import _command
+from . import __version__, _command
 from ._check.audit import audit
 from ._choose.recommend import recommend
 from ._make.formats import FORMATS
@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     That is 0, or 1 where an audit found errors or damage, or 2 where the command could not be run;
     why is then one line on stderr.
     """
-    parser = argparse.ArgumentParser(prog="python -m jaxinit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="jaxinit", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"jaxinit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     choose = commands.add_parser("recommend", help="the initializer for an activation")
     choose.add_argument("activation", help="a name, as relu, softmax, gelu")

@@ -1,9 +1,12 @@
-"""python -m jaxinit init: plan what a factory's init function makes, show it, save it."""
+"""jaxinit init: plan what a factory's init function makes, show it, save it."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +15,8 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from . import _text
+from ._make.formats import FormatName
+from ._make.init import in_dtypes
 from ._make.plan import Plan, plan
 from ._random.stream import is_typed_key
 
@@ -21,7 +26,7 @@ Tree = Any
 def init(
     factory: str,
     out: str | None,
-    format: str,
+    format: FormatName,
     seed: int | None,
     dtype: str | None,
     mesh: str | None,
@@ -50,6 +55,8 @@ def _called(factory: str) -> Sequence[Any]:
         raise ValueError(
             f"init: expected MODULE:FACTORY, as examples.gpt2:factory; got {factory!r}."
         )
+    if os.getcwd() not in sys.path and "" not in sys.path:  # python -m puts it there, a script not
+        sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -94,12 +101,7 @@ def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
         wanted = None
     if wanted is None or not jnp.issubdtype(wanted, jnp.floating):
         raise ValueError(f"init: --dtype must name a floating dtype, as bfloat16; got {dtype!r}.")
-
-    def cast(x: Any) -> Any:
-        floating = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
-        return x.astype(wanted) if floating else x
-
-    return lambda *args: jax.tree.map(cast, init_fn(*args))
+    return in_dtypes(init_fn, [(re.compile(""), wanted)])
 
 
 def _devices(planned: Plan, text: str) -> str:

@@ -8,9 +8,9 @@ its kernel and bias. Nothing here knows Flax.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +22,10 @@ from ._choose.recommend import recommend
 from ._schemes import frameworks
 from ._schemes.base import Init, Initializer
 from ._schemes.blocks import Blocks
-from ._schemes.checks import check_choice
+from ._schemes.checks import check_choice, labelled, shown
 from ._schemes.fans import Layout
 from ._schemes.frameworks import FRAMEWORKS, Defaults, Framework, Kind
+from ._schemes.variance import Mode
 
 
 class Options(NamedTuple):
@@ -34,17 +35,23 @@ class Options(NamedTuple):
     kind: Kind
     layout: Layout
     activation: Activation = None
+    mode: Mode | None = None
     defaults: Framework = "jax"
 
-    def kernel(self, init: Init | None) -> Init:
+    def kernel(self, init: Init | str | None) -> Init:
         """The kernel's initializer: the one given, the activation's, or the default."""
-        if init is None and self.activation is not None:
+        if init is not None and self.mode is not None:
+            raise ValueError(
+                f"{self.label}: mode={self.mode!r} is for the initializer that activation chooses, "
+                f"and another one was given; give mode to that one, and leave it out here."
+            )
+        if init is None and (self.activation, self.mode) != (None, None):
             init = self._recommended()
         if init is None:
             return fit(self.label, self._defaults().kernel, self._counted())
         return fit(self.label, init, self.layout)
 
-    def bias(self, init: Init | None, kernel_shape: Sequence[int]) -> Init:
+    def bias(self, init: Init | str | None, kernel_shape: Sequence[int]) -> Init:
         """The bias's initializer, which may have the kernel's fans."""
         given, layout = (init, self.layout) if init else (self._defaults().bias, self._counted())
         return fit(self.label, given, layout, tuple(kernel_shape))
@@ -61,16 +68,12 @@ class Options(NamedTuple):
 
     def _recommended(self) -> Initializer:
         with labelled(self.label):
-            return recommend(self.activation).initializer
+            return recommend(self.activation, mode=self.mode).initializer
 
 
-@contextmanager
-def labelled(label: str) -> Iterator[None]:
-    """Errors within name the layer."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{label}: {error}") from None
+def sizes(value: int | Sequence[int]) -> tuple[int, ...]:
+    """An int, or several, as a tuple."""
+    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def check_groups(label: str, groups: int, inputs: int, outputs: int) -> None:
@@ -95,6 +98,53 @@ def kept_dtype(carry: Any, new: Any, outputs: jax.Array) -> tuple[Any, jax.Array
     return jax.tree.map(kept, carry, new), outputs
 
 
+def public_names(flax: ModuleType, own: Sequence[str]) -> list[str]:
+    """The names that ``dir`` and completion show: Flax's public ones and our own."""
+    return sorted({name for name in dir(flax) if not name.startswith("_")}.union(own))
+
+
+# What our keyword arguments mean, for the docstring of each layer that takes them.
+_MEANINGS = {
+    "activation": """a name, a function or a module, or None. It is applied to the output, and the
+      kernel is initialized for it as ``jaxinit.recommend`` says, with the layer's own fans.""",
+    "mode": """"fan_in", "fan_out", "fan_avg" or "fan_geo_avg": the fan to divide the kernel's
+      variance by, instead of the one that ``recommend`` takes for the activation. "fan_avg" is
+      advised between consecutive ReLU layers of very different sizes. Not together with an
+      initializer of the kernel, which has its own mode.""",
+    "defaults": """"jax", "keras" or "torch": whose default initializers are used where none is
+      given and no activation chooses one.""",
+    "layout": """what each axis of the kernel is, in place of what the layer knows, as
+      ``layouts.fused(3)`` for queries, keys and values in one dense layer.""",
+    "forget_bias": """where the bias of the forget gate starts. By default that is 1 with
+      ``defaults="keras"``, and the value of the other gates otherwise.""",
+    "kernel_init": """the kernel's initializer. One of jaxinit that was given no axes and no layout
+      takes the layer's own; any other function is used as it is. None leaves the choice to
+      ``activation``, ``mode`` and ``defaults``.""",
+    "recurrent_kernel_init": """the initializer of the kernel of the carry, likewise; by default
+      orthogonal, each gate by itself.""",
+    "embedding_init": """the table's initializer. One of jaxinit that was given no axes and no
+      layout takes the layer's own; any other function is used as it is.""",
+    "bias_init": """the bias's initializer. One of jaxinit that counts fans takes those of the
+      kernel, as ``variance_scaling(1 / 3, "fan_in", "uniform")``: U(-1/sqrt(fan_in), ...).""",
+    "out_kernel_init": "the output projection's ``kernel_init``, where it has another.",
+    "out_bias_init": "the output projection's ``bias_init``, where it has another.",
+}
+
+
+def describe(layer: type, flax: type, door: str) -> None:
+    """Adds to a layer's docstring what our arguments mean, and where Flax's are told.
+
+    ``door`` is the public module of the layer.
+    """
+    layer.__module__ = door
+    taken = inspect.signature(layer).parameters
+    told = [f"  {name}: {meaning}" for name, meaning in _MEANINGS.items() if name in taken]
+    module = ".".join(flax.__module__.split(".")[:2])
+    others = f"  The other arguments are those of ``{module}.{flax.__name__}``."
+    own = inspect.cleandoc(layer.__doc__ or "")
+    layer.__doc__ = "\n".join([own, "", "Args:", *told, "", others])
+
+
 def projection_layout(own: Layout, defaults: Framework, kernel_init: Init | None) -> Layout:
     """The layout of queries, keys and values; PyTorch's default treats them as one matrix."""
     together = defaults == "torch" and kernel_init is None
@@ -110,12 +160,20 @@ def forget_init(
     return None if forget_bias is None else initializers.constant(forget_bias)
 
 
-def fit(label: str, init: Init, layout: Layout, kernel: tuple[int, ...] | None = None) -> Init:
+def fit(
+    label: str, init: Init | str, layout: Layout, kernel: tuple[int, ...] | None = None
+) -> Init:
     """The initializer with the layer's layout, where it is one of ours and has none of its own.
 
-    One of ours may be wrapped in a function that adds partitioning metadata; any other function
-    stays as it is. ``kernel`` is the shape whose fans count, where the parameter is a bias.
+    A name stands for what ``initializers.get`` makes of it. One of ours may be wrapped in a
+    function that adds partitioning metadata; any other function stays as it is. ``kernel`` is the
+    shape whose fans count, where the parameter is a bias.
     """
+    if isinstance(init, str):
+        with labelled(label):
+            init = initializers.get(init)
+    if not callable(init):
+        raise TypeError(f"{label}: expected an initializer or its name; got {shown(init)}.")
     own = _FACTORIES.get(init, init) if inspect.isfunction(init) else init
     if isinstance(own, Initializer):
         if layout.blocks == 1 or kernel is not None or not own.takes_layout:
@@ -164,6 +222,19 @@ _FACTORIES: Mapping[Any, Initializer] = {
     for name in initializers.__all__
     if (name.startswith(("he_", "kaiming_", "glorot_", "xavier_", "lecun_")))
 }
+
+
+def instance(label: str, activation: Activation, **options: Any) -> Activation:
+    """The activation; one that is the class of a module, as ``nn.PReLU``, as such a module."""
+    if not isinstance(activation, type):
+        return activation
+    try:
+        return activation(**options)
+    except TypeError:
+        raise TypeError(
+            f"{label}: {activation.__name__} is a class that needs arguments; give an instance as "
+            f"activation, or a function of one value."
+        ) from None
 
 
 def function_of(label: str, activation: Activation) -> Callable[[Any], Any]:

@@ -176,6 +176,22 @@ def html_table(
     return f"<table><thead>{row('th', headings, '')}</thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
+def notebook(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """What a notebook shows of an object: a title, a table and notes in HTML, all of it escaped."""
+    parts = [f"<p><b>{html.escape(visible(title))}</b></p>"]
+    if rows:
+        parts.append(html_table(headings, rows, right=right))
+    parts += [f"<p>{html.escape(visible(note))}</p>" for note in notes]
+    return "\n".join(parts)
+
+
 @contextmanager
 def bar(shown: bool, title: str, total: int) -> Iterator[Advance]:
     """A progress bar of bytes on stderr; yields the function that moves it on.

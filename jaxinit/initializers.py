@@ -11,6 +11,8 @@ What all of them have in common:
 - dtype is any of float64, float32, bfloat16, float16, float8_e4m3fn, float8_e5m2, complex64 and
   complex128 (constants: any dtype), as a type or a string; without one, JAX's default float.
 - Values are computed in float32 (float64 in float64) and rounded to the dtype once.
+- A dtype that cannot hold the values is an error before any work. If it would round a tenth of them
+  or more to zero, a warning says how many, and which dtype holds them.
 - ``out_sharding`` is a ``NamedSharding`` or, within ``jax.set_mesh``, a ``PartitionSpec``; each
   device makes its own part.
 - For a complex dtype the variance is E|z|^2.
@@ -87,6 +89,12 @@ __all__ = [
     "zeros",
     "zeros_init",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _FACTORIES = {name: globals()[name] for name in __all__ if name not in ("get", "Initializer")}
 
 

@@ -18,7 +18,19 @@ import string
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._schemes.fans import Layout, check_count
+from ._schemes.checks import (
+    check_axis_count,
+    check_choice,
+    check_count,
+    check_counts,
+    check_flag,
+    check_int,
+    check_shape,
+    is_sequence,
+    shown,
+)
+from ._schemes.fans import Layout, check_blocks
+from ._schemes.layout_options import check_layout
 
 __all__ = [
     "attention",
@@ -32,6 +44,11 @@ __all__ = [
     "general_dense",
     "stacked",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 Sizes = int | Sequence[int]
 
@@ -64,11 +81,15 @@ def general_dense(in_axes: int = 1, out_axes: int = 1, batch_axes: int = 0) -> L
       Fans(fan_in=64.0, fan_out=512.0)
     """
     call = "layouts.general_dense"
-    inner = check_count(call, "in_axes", in_axes) + check_count(call, "out_axes", out_axes)
-    batch = batch_axes and check_count(call, "batch_axes", batch_axes)
+    into, out = (
+        check_axis_count(call, "in_axes", in_axes),
+        check_axis_count(call, "out_axes", out_axes),
+    )
+    batch = check_axis_count(call, "batch_axes", batch_axes, 0)
+    inner = into + out
     return Layout(
-        tuple(range(-inner, -out_axes)),
-        tuple(range(-out_axes, 0)),
+        tuple(range(-inner, -out)),
+        tuple(range(-out, 0)),
         tuple(range(-inner - batch, -inner)),
     )
 
@@ -124,7 +145,8 @@ def conv_transpose(strides: Sizes = 1, transpose_kernel: bool = False, *, axes: 
       Fans(fan_in=256.0, fan_out=512.0)
     """
     stride = _product("layouts.conv_transpose", "strides", strides, axes)
-    in_axis, out_axis = (-1, -2) if transpose_kernel else (-2, -1)
+    swapped = check_flag("layouts.conv_transpose", "transpose_kernel", transpose_kernel)
+    in_axis, out_axis = (-1, -2) if swapped else (-2, -1)
     return Layout(in_axis, out_axis, in_stride=stride)
 
 
@@ -143,10 +165,12 @@ def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
       >>> layouts.conv_local((3, 3)).fans((14, 14, 9 * 8, 16))
       Fans(fan_in=72.0, fan_out=144.0)
     """
-    call, axes = "layouts.conv_local", len(kernel_size)
+    call = "layouts.conv_local"
+    window = check_counts(call, "kernel_size", kernel_size)
+    axes = check_axis_count(call, "the length of kernel_size", len(window), 0)
     return Layout(
         batch_axis=tuple(range(-axes - 2, -2)),
-        out_repeat=_product(call, "kernel_size", kernel_size, axes),
+        out_repeat=math.prod(window),
         out_stride=_product(call, "strides", strides, axes),
     )
 
@@ -180,13 +204,8 @@ def attention(projection: str) -> Layout:
       >>> layouts.attention("out").fans((12, 64, 768))
       Fans(fan_in=768.0, fan_out=768.0)
     """
-    if projection in ("query", "key", "value"):
-        return general_dense(1, 2)
-    if projection == "out":
-        return general_dense(2, 1)
-    raise ValueError(
-        f"layouts.attention: projection must be query, key, value or out; got {projection!r}."
-    )
+    check_choice("layouts.attention", "projection", projection, ("query", "key", "value", "out"))
+    return general_dense(2, 1) if projection == "out" else general_dense(1, 2)
 
 
 def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout:
@@ -207,7 +226,10 @@ def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout
       >>> layouts.fused(3).fans((512, 1536))
       Fans(fan_in=512.0, fan_out=512.0)
     """
-    return replace(layout or dense(), blocks=blocks, block_axis=axis)
+    call = "layouts.fused"
+    one = check_layout(call, layout) or dense()
+    place = check_int(call, "axis", axis)
+    return replace(one, blocks=check_blocks(call, "blocks", blocks), block_axis=place)
 
 
 def stacked(layout: Layout | None = None) -> Layout:
@@ -221,7 +243,7 @@ def stacked(layout: Layout | None = None) -> Layout:
       >>> layouts.stacked().fans((8, 512, 2048))  # eight experts
       Fans(fan_in=512.0, fan_out=2048.0)
     """
-    one = layout or dense()
+    one = check_layout("layouts.stacked", layout) or dense()
 
     def moved(axes: Sizes) -> tuple[int, ...]:
         given = (axes,) if isinstance(axes, int) else axes
@@ -245,8 +267,9 @@ def einsum(
 
     Each axis of the kernel is summed over together with the input (an input axis), kept in the
     output (an output axis), shared by input and output (a batch axis), or summed over alone (part
-    of the window). Where the input is also summed over an axis that the kernel does not have, one
-    output sums its products that many times, and ``input_shape`` is needed.
+    of the window). Where the input is also summed over an axis that the kernel does not have, or
+    has with size 1, one output sums its products that many times, and ``input_shape`` is needed. Of
+    an index that the kernel repeats only the diagonal is used: its first axis counts.
 
     Args:
       equation: two operands and an explicit output. An ellipsis may stand in the input and the
@@ -255,8 +278,8 @@ def einsum(
       kernel_shape: the shape of the kernel, checked against the equation.
 
     Raises:
-      ValueError: an equation without two operands or an output, with an index that is repeated in
-        one operand or unknown in the output; shapes that do not fit, or that are needed and not
+      ValueError: an equation without two operands or an output, with an index that is no letter,
+        or is repeated or unknown in the output; shapes that do not fit, or that are needed and not
         given.
 
     Example:
@@ -264,50 +287,72 @@ def einsum(
       >>> layouts.einsum("bti,ihd->bthd").fans((256, 8, 64))
       Fans(fan_in=256.0, fan_out=512.0)
     """
+    layout, unknown = read_einsum(equation, input_shape, kernel_shape)
+    if unknown:
+        what = next((repr(index) for index in unknown if index.isalpha()), "an ellipsis")
+        raise ValueError(
+            f"layouts.einsum: {equation!r} sums its input over {what}, which the kernel does not "
+            f"have; give input_shape, whose size there multiplies fan_in."
+        )
+    return layout
+
+
+def read_einsum(
+    equation: str, input_shape: Sequence[int] | None, kernel_shape: Sequence[int] | None
+) -> tuple[Layout, list[str]]:
+    """The layout of an einsum's kernel, and the indices whose unknown size multiplies fan_in."""
+    shapes = (input_shape, kernel_shape)
+    input_shape, kernel_shape = (
+        x if x is None else check_shape("layouts.einsum", x) for x in shapes
+    )
     inputs, kernel, output = _operands(equation)
     inputs = _lettered(equation, "input", inputs, input_shape)
     kernel = _lettered(equation, "kernel", kernel, kernel_shape)
-    output = output.replace("...", "".join(c for c in kernel if c not in string.ascii_letters))
+    output = output.replace("...", string.digits)
     sizes = _sizes(equation, (inputs, kernel), (input_shape, kernel_shape))
-    lost = [c for c in inputs if c not in kernel and c not in output and c in string.ascii_letters]
-    for index in lost:
-        if index not in sizes:
-            raise ValueError(
-                f"layouts.einsum: {equation!r} sums its input over {index!r}, which the kernel "
-                f"does not have; give input_shape, whose size there multiplies fan_in."
-            )
+    lost = [c for c in dict.fromkeys(inputs) if c not in kernel and c not in output]
     axes: dict[tuple[bool, bool], list[int]] = {}
     for axis, index in enumerate(kernel):
-        axes.setdefault((index in inputs, index in output), []).append(axis)
-    return Layout(
-        in_axis=axes.get((True, False), ()),
+        repeated = index in kernel[:axis]
+        role = (True, True) if repeated else (index in inputs, index in output)
+        axes.setdefault(role, []).append(axis)
+    summed = axes.get((True, False), ())
+    thin = [kernel[a] for a in summed if kernel_shape is not None and kernel_shape[a] == 1]
+    layout = Layout(
+        in_axis=summed,
         out_axis=axes.get((False, True), ()),
         batch_axis=axes.get((True, True), ()),
-        in_repeat=math.prod(sizes[index] for index in lost),
+        in_repeat=math.prod(sizes.get(index, 1) for index in (*lost, *thin)),
     )
+    return layout, [index for index in lost if index not in sizes]
 
 
 def _operands(equation: str) -> tuple[str, str, str]:
     """(input, kernel, output), without spaces."""
-    left, arrow, output = equation.replace(" ", "").partition("->")
+    text = equation if isinstance(equation, str) else ""
+    left, arrow, output = text.replace(" ", "").partition("->")
     operands = left.split(",")
     if not arrow or len(operands) != 2:
         raise ValueError(
             f"layouts.einsum: expected 'input,kernel->output', as 'bti,ihd->bthd'; "
-            f"got {equation!r}."
+            f"got {shown(equation)}."
         )
     for operand in (*operands, output):
         letters = operand.replace("...", "")
-        strange = [c for c in letters if c not in string.ascii_letters or letters.count(c) > 1]
-        if strange or operand.count("...") > 1:
+        if operand.count("...") > 1 or any(not index.isalpha() for index in letters):
             raise ValueError(
-                f"layouts.einsum: {operand!r} in {equation!r} must have each index once, a letter, "
+                f"layouts.einsum: {operand!r} in {equation!r} must have a letter for each index, "
                 f"and at most one ellipsis."
             )
-    unknown = set(output.replace("...", "")) - set(left)
-    if unknown or ("..." in left) != ("..." in output):
-        what = repr(min(unknown)) if unknown else "the ellipsis"
-        raise ValueError(f"layouts.einsum: {what} must stand on both sides of {equation!r}.")
+    kept = output.replace("...", "")
+    if unknown := set(kept) - set(left):
+        raise ValueError(
+            f"layouts.einsum: {min(unknown)!r} must stand on both sides of {equation!r}."
+        )
+    if len(set(kept)) < len(kept):
+        raise ValueError(
+            f"layouts.einsum: the output {output!r} of {equation!r} must have each index once."
+        )
     return operands[0], operands[1], output
 
 
@@ -340,20 +385,23 @@ def _lettered(equation: str, role: str, operand: str, shape: Sequence[int] | Non
 def _sizes(
     equation: str, operands: tuple[str, str], shapes: tuple[Sequence[int] | None, ...]
 ) -> dict[str, int]:
-    """The size of each index, the same wherever it stands."""
+    """The size of each index; where one operand has 1, it is that of the other, as in einsum."""
     sizes: dict[str, int] = {}
     for operand, shape in zip(operands, shapes, strict=True):
         for index, size in zip(operand, shape or (), strict=False):
-            if sizes.setdefault(index, size) != size and index in string.ascii_letters:
+            known = sizes.get(index, 1)
+            if 1 not in (known, size) and known != size:
+                what = f"index {index!r}" if index.isalpha() else "an axis of the ellipsis"
                 raise ValueError(
-                    f"layouts.einsum: {equation!r} has index {index!r} of size {sizes[index]} in "
-                    f"its input and {size} in its kernel."
+                    f"layouts.einsum: {equation!r} gives {what} two sizes, {known} and {size}."
                 )
+            sizes[index] = max(known, size)
     return sizes
 
 
 def _product(call: str, option: str, value: Sizes, axes: int) -> int:
     """The product over the window's axes."""
-    if isinstance(value, int):
-        return check_count(call, option, value) ** axes
-    return math.prod(check_count(call, f"each of {option}", size) for size in value)
+    rank = check_axis_count(call, "axes", axes, 0)
+    if is_sequence(value):
+        return check_count(call, option, math.prod(check_counts(call, option, value)))
+    return check_count(call, option, check_count(call, option, value) ** rank)

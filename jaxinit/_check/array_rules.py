@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from .findings import Finding
 from .subject import Subject
 
-_SHIFTED = 0.25  # of the standard deviation: a mean beyond it was not meant to be 0
-_ENOUGH = 256  # elements from which on a mean is judged
-
 
 def of_values(s: Subject) -> Iterator[Finding]:
     """Findings about the values themselves; the first that holds explains the others."""
@@ -76,7 +73,7 @@ def of_values(s: Subject) -> Iterator[Finding]:
             f"{x.distinct:,} distinct among the first {x.counted:,}; a draw rounded to {x.dtype} "
             f"has about {x.rounded:,}",
         )
-    elif x.is_drawn and x.size >= _ENOUGH and abs(x.mean) > max(_SHIFTED, 6 * x.size**-0.5) * x.std:
+    elif s.is_shifted:
         yield Finding(
             "warning",
             "shifted",

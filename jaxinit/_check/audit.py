@@ -16,6 +16,7 @@ from .._infer.infer import read
 from .._program.trees import arrays
 from . import array_rules, layer_rules, model_rules
 from .array_statistics import Statistics, describe
+from .asked import Asked, asked_of
 from .checkpoint import stored_arrays
 from .conventions import Known
 from .figure import Curve
@@ -33,6 +34,7 @@ _COLUMNS = (
     Column("role", "role"),
     Column("std", "std"),
     Column("expected", "expected"),
+    Column("asked", "asked"),
     Column("distribution", "distribution"),
     Column("mean", "mean", 2),
     Column("low", "min"),
@@ -43,7 +45,7 @@ _COLUMNS = (
     Column("norm", "norm"),
     Column("spectral", "spectral"),
 )
-_CURVES = (Curve("std", "std", "expected", word="by the standard rule of autoinit", joined=False),)
+_STD = Curve("standard deviation", "std", "expected", joined=False)
 
 
 def audit(
@@ -79,14 +81,16 @@ def audit(
 
     Args:
       params: a tree of arrays, or the path of an orbax or safetensors checkpoint, which is read in
-        windows of 128 MiB.
+        windows of 128 MiB. Where ``Plan.save`` wrote it, its manifest says what was asked of
+        each array that an initializer of jaxinit made, and arrays are compared with that.
       apply_fn, *inputs, **kwargs: the forward pass, as ``infer`` takes it; only with a tree. With
         it, fans and roles are those of the computation, and where the inputs are arrays the model
         is run once. Without it, an array is judged by its shape, its name and its siblings.
 
     Returns:
       A Report, which prints its findings. ``findings``: worst first, empty when all is well.
-      ``rows``: path, shape, dtype, role, mean, std, expected, distribution, low, high, distinct
+      ``rows``: path, shape, dtype, role, mean, std, expected, asked (the initializer, where a
+      checkpoint names it), distribution, low, high, distinct
       (among the first 65,536), zeros (a share), norm, spectral (the largest singular value of the
       array as a matrix of its last axis, from below). ``table()`` is all rows as text.
 
@@ -103,6 +107,7 @@ def audit(
       ['reused_key']
     """
     known: Mapping[str, Known] = {}
+    asked: Mapping[str, Asked] = {}
     run: Run | None = None
     if isinstance(params, str | os.PathLike):
         if apply_fn is not None:
@@ -111,6 +116,7 @@ def audit(
                 "first, or audit the path alone."
             )
         title, items = f"audit of {os.fspath(params)}", stored_arrays("audit", params)
+        asked = asked_of(params)
     else:
         title, items = "audit", iter(_checked(params))
         if apply_fn is not None:
@@ -118,13 +124,14 @@ def audit(
     found = [x for path, array in items if (x := describe(path, array)) is not None]
     found.sort(key=lambda x: _text.natural(x.path))
     seen = run.seen if run else {}
-    model = Model([Subject(x, known.get(x.path), seen.get(x.path)) for x in found], run)
+    subjects = [Subject(x, known.get(x.path), seen.get(x.path), asked.get(x.path)) for x in found]
+    model = Model(subjects, run)
     return Report(
         f"{title}: {len(found)} arrays",
         worst_first(grouped(list(_findings(model)))),
         [_row(s) for s in model.subjects],
         _COLUMNS,
-        _CURVES,
+        (_STD._replace(word="asked" if asked else "by the standard rule of autoinit"),),
         has_table=False,
     )
 
@@ -186,6 +193,7 @@ def _row(s: Subject) -> dict[str, Any]:
         "mean": x.mean,
         "std": x.std,
         "expected": s.expected,
+        "asked": s.asked.initializer if s.asked else None,
         "distribution": x.distribution or None,
         "low": x.low,
         "high": x.high,

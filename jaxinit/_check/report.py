@@ -66,6 +66,17 @@ class Report:
         for text, style in self._lines(options.max_width):
             yield Text(text, style=style)
 
+    def _repr_html_(self) -> str:
+        headings = ("severity", "finding", "where", "message", "evidence", "to mend it")
+        found = [
+            (f.severity, f.kind, f.where, f.message, f.evidence, f.remedy) for f in self.findings
+        ]
+        shown = _text.notebook(f"{self.title}: {self.verdict()}", headings, found, notes=self.notes)
+        if not self.has_table:
+            return shown
+        columns, cells, numeric = self.cells()
+        return f"{shown}\n{_text.html_table(columns, cells, right=numeric)}"
+
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         """Each part of the printed report, and its style."""
         yield from ((line, "bold") for line in _wrapped(self.title, width))

@@ -16,6 +16,7 @@ from .findings import Finding
 from .subject import Model, Subject, agree, median_std
 
 _APART = 0.08  # the relative distance from which on a kernel is unlike its siblings
+_ROUNDED = 0.03  # what rounding to a narrow dtype may do to a standard deviation
 _RANGE = 1.9  # how far beyond the usual initializers a standard deviation may be
 _FEWEST = 32  # elements from which on a standard deviation is judged
 _NEARLY_ZERO = 1e-3  # of what is expected: below it, a kernel was meant to start as nothing
@@ -27,12 +28,31 @@ def of_spread(s: Subject, model: Model) -> Iterator[Finding]:
     x = s.found
     if not (s.is_kernel and x.is_drawn) or x.size < _FEWEST or x.std == 0:
         return
-    if s.is_table:
+    if s.asked is not None and s.asked.std:
+        yield from _not_as_asked(s, s.asked.std)
+    elif s.is_table:
         yield from _of_table(s, model)
     elif (odd := _unlike_siblings(s, model)) is not None:
         yield odd
     elif not model.trusted(s):
         yield from _unexplained(s, model)
+
+
+def _not_as_asked(s: Subject, std: float) -> Iterator[Finding]:
+    """A kernel whose checkpoint says what its initializer was asked for."""
+    x = s.found
+    if abs(x.std / std - 1) <= _ROUNDED + 6 * x.sampling_error:
+        return
+    assert s.asked is not None
+    yield Finding(
+        "warning",
+        "wrong_std",
+        s.path,
+        f"its standard deviation is {x.std / std:.3g} times what was asked of "
+        f"{s.asked.initializer}",
+        "save the plan again; jaxinit audit --verify says whether the file was changed since",
+        f"std {x.std:.4g}, asked {std:.4g}; chance moves it by {x.sampling_error:.1%}",
+    )
 
 
 def _unlike_siblings(s: Subject, model: Model) -> Finding | None:

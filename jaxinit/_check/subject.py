@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .array_statistics import Statistics
+from .asked import Asked
 from .conventions import CONSTANT, ITS_OWN, Known, Match, candidates, matching
 from .findings import family
 from .signal import Observed, Run
@@ -30,6 +31,8 @@ _NAMED_READINGS = (
     (re.compile(r"(^|/)weight$"), "outputs before inputs"),  # Equinox, PyTorch
 )
 _VOTES_OF_A_NAME = 3
+_SHIFTED = 0.25  # of the standard deviation: a mean that is as far off was not meant
+_ENOUGH = 256  # elements from which on a mean is judged
 AGREEMENT = 0.05  # the relative spread of standard deviations that are meant to be the same
 
 
@@ -41,11 +44,13 @@ class Subject:
       found: its statistics.
       known: what the computation says of it, where that was read.
       seen: what was seen of it as the model ran, where it ran.
+      asked: what was asked of its initializer, where the checkpoint says it.
     """
 
     found: Statistics
     known: Known | None = None
     seen: Observed | None = None
+    asked: Asked | None = None
 
     @property
     def path(self) -> str:
@@ -79,7 +84,16 @@ class Subject:
 
     @property
     def expected(self) -> float | None:
-        return self.known.choice.stddev if self.known else None
+        if self.known is None:
+            return self.asked.std if self.asked else None
+        return self.known.choice.stddev
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether the mean of a drawn array is far from what was asked, or else from 0."""
+        x, asked = self.found, (self.asked.mean if self.asked else None) or 0.0
+        far = max(_SHIFTED, 6 * x.size**-0.5) * x.std
+        return x.is_drawn and x.size >= _ENOUGH and abs(x.mean - asked) > far
 
     @cached_property
     def family(self) -> tuple[str, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from .._schemes.checks import check_choice, did_you_mean
+from .._schemes.checks import check_choice, did_you_mean, shown
 from .known import ALIASES, BY_FUNCTION, BY_NAME, Known, elementwise
 from .quadrature import Function, UnsuitableError, evaluate_finite, second_moment
 from .recognise import recognise
@@ -53,7 +53,7 @@ def resolve(name: str, activation: Activation) -> Resolved:
         return Resolved(known, known.function, known.default)
     if not callable(activation):
         raise TypeError(
-            f"{name}: activation must be a name, a function or None; got {activation!r}."
+            f"{name}: activation must be a name, a function or None; got {shown(activation)}."
         )
     function = _function_of(name, activation)
     if found := _listed(function):
@@ -129,7 +129,7 @@ def _lookup(name: str, activation: str) -> Known:
         names = sorted({*BY_NAME, *ALIASES})
         meant = did_you_mean(key, names) or f"; the known ones are {', '.join(names)}."
         raise ValueError(
-            f"{name}: unknown activation {activation!r}{meant} Any function of one value is "
+            f"{name}: unknown activation {shown(activation)}{meant} Any function of one value is "
             f"accepted too."
         )
     return BY_NAME[key]
@@ -205,7 +205,7 @@ def naming(name: str, text: str) -> Iterator[None]:
 def written(activation: Activation) -> str:
     """The activation as an error shows it."""
     if isinstance(activation, str) or activation is None:
-        return repr(activation)
+        return shown(activation)
     name = getattr(activation, "__name__", None)
     return name if isinstance(name, str) else type(activation).__name__
 

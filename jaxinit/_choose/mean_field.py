@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._schemes.checks import check_number, shown
 from .activations import Activation, moment, moment_of, naming, resolve, written
 from .quadrature import evaluate_finite
 
@@ -70,13 +71,14 @@ def mean_field(activation: Activation, q: float = 1.0) -> MeanField:
 
     Source: Poole et al. 2016, eq. 3 and 5; Schoenholz et al. 2017, eq. 3 to 5.
     """
-    if not (isinstance(q, int | float) and math.isfinite(q) and q > 0):
-        raise ValueError(f"mean_field: q must be a variance above 0; got {q!r}.")
-    value, slope = moments(activation, float(q))
+    variance = check_number("mean_field", "q", q)
+    if variance <= 0:
+        raise ValueError(f"mean_field: q must be a variance above 0; got {shown(q)}.")
+    value, slope = moments(activation, variance)
     weight = 1 / slope
-    higher, lower = (moments(activation, q * (1 + step))[0] for step in (_STEP, -_STEP))
-    stability = weight * (higher - lower) / (2 * _STEP * q)
-    return MeanField(float(q), value, slope, weight, q - weight * value, stability)
+    higher, lower = (moments(activation, variance * (1 + step))[0] for step in (_STEP, -_STEP))
+    stability = weight * (higher - lower) / (2 * _STEP * variance)
+    return MeanField(variance, value, slope, weight, variance - weight * value, stability)
 
 
 def moments(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import initializers
+from .. import _text, initializers
 from .._schemes.base import Initializer
 from .._schemes.checks import check_choice
 from .._schemes.variance import DISTRIBUTIONS, MODES, NAMED, DistributionName, Mode
@@ -25,6 +25,9 @@ class Recommendation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.initializer!r}\n  {self.reason}\n  Source: {self.source}."
+
+    def _repr_html_(self) -> str:
+        return _text.notebook(repr(self.initializer), (), (), notes=(self.reason, self.source))
 
 
 def recommend(
@@ -71,17 +74,7 @@ def recommend(
 
     Source: He et al. 2015; Klambauer et al. 2017; Glorot & Bengio 2010.
     """
-    check_choice("recommend", "distribution", distribution, DISTRIBUTIONS)
-    if mode is not None:
-        check_choice("recommend", "mode", mode, MODES)
-    found = resolve("recommend", activation)
-    advice = _ADVICE[found.known.advice if found.known else "gain"]
-    scale, own_mode, reason = advice(found, written(activation))
-    source = found.known.source if found.known else "He et al. 2015, eq. 8"
-    if mode is not None and mode != own_mode:
-        reason += f" You asked for {mode} instead of {own_mode}."
-    init = initializers.variance_scaling(_as_named(scale), mode or own_mode, distribution)
-    return Recommendation(init, reason, source)
+    return _recommended("recommend", activation, distribution, mode)
 
 
 def for_activation(
@@ -109,18 +102,35 @@ def for_activation(
 
     Source: as ``recommend`` gives it.
     """
-    return recommend(activation, distribution, mode).initializer
+    return _recommended("for_activation", activation, distribution, mode).initializer
+
+
+def _recommended(
+    name: str, activation: Activation, distribution: DistributionName, mode: Mode | None
+) -> Recommendation:
+    """``recommend``; errors name the call ``name``."""
+    check_choice(name, "distribution", distribution, DISTRIBUTIONS)
+    if mode is not None:
+        check_choice(name, "mode", mode, MODES)
+    found = resolve(name, activation)
+    advice = _ADVICE[found.known.advice if found.known else "gain"]
+    scale, own_mode, reason = advice(name, found, written(activation))
+    source = found.known.source if found.known else "He et al. 2015, eq. 8"
+    if mode is not None and mode != own_mode:
+        reason += f" You asked for {mode} instead of {own_mode}."
+    init = initializers.variance_scaling(_as_named(scale), mode or own_mode, distribution)
+    return Recommendation(init, reason, source)
 
 
 _Advised = tuple[float, Mode, str]  # scale, mode, reason
 _AVERAGE = " Between layers of very different sizes, mode='fan_avg' balances the two passes."
 
 
-def _he(found: Resolved, text: str) -> _Advised:
+def _he(call: str, found: Resolved, text: str) -> _Advised:
     assert found.known is not None
     name, slope = found.known.name, found.parameter
     if name in ("elu", "celu"):
-        exact = 1 / moment_of("recommend", found, text)
+        exact = 1 / moment_of(call, found, text)
         return 2.0, "fan_in", (
             f"The field initialises {name} as ReLU, which it resembles; the scale that keeps the "
             f"second moment exactly would be {exact:.2f}.{_AVERAGE}"
@@ -138,11 +148,11 @@ def _he(found: Resolved, text: str) -> _Advised:
     return 2.0, "fan_in", f"{name} halves the second moment, so the variance doubles.{_AVERAGE}"
 
 
-def _lecun(found: Resolved, text: str) -> _Advised:
+def _lecun(call: str, found: Resolved, text: str) -> _Advised:
     return 1.0, "fan_in", "SELU normalises itself if weights have variance 1/fan_in."
 
 
-def _glorot(found: Resolved, text: str) -> _Advised:
+def _glorot(call: str, found: Resolved, text: str) -> _Advised:
     assert found.known is not None
     name = found.known.name
     if name in ("softmax", "log_softmax", "log_sigmoid"):
@@ -157,8 +167,8 @@ def _glorot(found: Resolved, text: str) -> _Advised:
     )  # fmt: skip
 
 
-def _gain(found: Resolved, text: str) -> _Advised:
-    moment = moment_of("recommend", found, text)
+def _gain(call: str, found: Resolved, text: str) -> _Advised:
+    moment = moment_of(call, found, text)
     name = found.known.name if found.known else "This function"
     return 1 / moment, "fan_in", (
         f"{name} has no scheme of its own. It keeps E[phi(z)^2] = {moment:.4f} of the second "
@@ -171,9 +181,9 @@ def _gain(found: Resolved, text: str) -> _Advised:
 _AFTER_50_LAYERS = {"gelu": ("3e-14", "270"), "silu": ("3e-15", "1.7e5"), "mish": ("8e-7", "8.8")}
 
 
-def _both(found: Resolved, text: str) -> _Advised:
+def _both(call: str, found: Resolved, text: str) -> _Advised:
     assert found.known is not None
-    name, moment = found.known.name, moment_of("recommend", found, text)
+    name, moment = found.known.name, moment_of(call, found, text)
     falls, grows = _AFTER_50_LAYERS[name]
     return 1 / moment, "fan_in", (
         f"Two choices are common. The field mostly takes he_normal() (scale 2), because {name} "
@@ -185,7 +195,7 @@ def _both(found: Resolved, text: str) -> _Advised:
     )  # fmt: skip
 
 
-def _gated(found: Resolved, text: str) -> _Advised:
+def _gated(call: str, found: Resolved, text: str) -> _Advised:
     assert found.known is not None
     name = found.known.name
     scale, growth = gated_scale(name)
@@ -197,7 +207,7 @@ def _gated(found: Resolved, text: str) -> _Advised:
     )  # fmt: skip
 
 
-def _maxout(found: Resolved, text: str) -> _Advised:
+def _maxout(call: str, found: Resolved, text: str) -> _Advised:
     more = ", ".join(f"{_short(1 / maxout_moment(k)):.3g} for {k}" for k in (3, 4, 5))
     return 1 / maxout_moment(2), "fan_in", (
         f"The larger of two independent outputs has the second moment of one, so variance 1/fan_in "
@@ -205,7 +215,7 @@ def _maxout(found: Resolved, text: str) -> _Advised:
     )  # fmt: skip
 
 
-_ADVICE: dict[str, Callable[[Resolved, str], _Advised]] = {
+_ADVICE: dict[str, Callable[[str, Resolved, str], _Advised]] = {
     "he": _he,
     "lecun": _lecun,
     "glorot": _glorot,

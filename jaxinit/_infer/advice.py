@@ -56,6 +56,14 @@ class Advice(Mapping[str, Choice]):
         return f"Advice({len(self)} parameters, rule={self.rule!r})"
 
     def __str__(self) -> str:
+        return _text.table(*self._cells(), right=(6,), below=(5, 7))
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self)} parameters, by the {self.rule} rule of autoinit"
+        return _text.notebook(title, *self._cells(), right=(6,))
+
+    def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The headings of the table, and its rows."""
         rows = []
         for path in sorted(self, key=_text.natural):
             choice, p = self[path], self.inferred[path]
@@ -64,4 +72,4 @@ class Advice(Mapping[str, Choice]):
             stddev = "" if choice.stddev is None else f"{choice.stddev:.4g}"
             rows.append((path, p.role, p.op, fans, p.activation, scheme, stddev, choice.reason))
         headings = ("parameter", "role", "operation", "fans", "feeds", "scheme", "std", "reason")
-        return _text.table(headings, rows, right=(6,), below=(5, 7))
+        return headings, rows

@@ -43,6 +43,13 @@ class Inferred(Mapping[str, Parameter]):
         return f"Inferred({len(self)} parameters)"
 
     def __str__(self) -> str:
+        return _text.table(*self._cells(), right=(4, 5))
+
+    def _repr_html_(self) -> str:
+        return _text.notebook(f"{len(self)} parameters", *self._cells(), right=(4, 5))
+
+    def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The headings of the table, and its rows."""
         rows = [
             (
                 p.path,
@@ -58,7 +65,7 @@ class Inferred(Mapping[str, Parameter]):
             for p in sorted(self.values(), key=lambda p: _text.natural(p.path))
         ]
         headings = ("path", "shape", "role", "operation", "fan_in", "fan_out", "feeds", "branch")
-        return _text.table((*headings, "blocks"), rows, right=(4, 5))
+        return (*headings, "blocks"), rows
 
 
 def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: Any) -> Inferred:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -383,4 +383,5 @@ class _OrbaxStore:
         pass
 
 
+FormatName = Literal["orbax", "safetensors"]
 FORMATS: dict[str, Format] = {"orbax": Orbax(), "safetensors": Safetensors()}

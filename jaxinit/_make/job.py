@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from . import pieces
+from .asked import asked
 from .compile import Maker
 from .formats import FORMATS
 from .grouping import content
@@ -103,6 +104,7 @@ def planned_job(
         kind=format,
         entries=tuple(entries),
         keys={x.path: str(x.dtype) for x in recording.leaves if "key<" in str(x.dtype)},
+        asked=asked(recording),
     )
     folder = target.with_name(target.name + ".partial")
     return source, Job(target=target, folder=folder, planned=planned, pieces=planned.pieces)

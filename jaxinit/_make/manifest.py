@@ -46,6 +46,8 @@ class Manifest:
       entries: how each array is stored.
       names: the format's name for each array.
       keys: path -> kind, of the arrays that are random keys stored as their data.
+      asked: path -> what was asked of its initializer, where an initializer of jaxinit made it: the
+        initializer, and its law, mean and std where they are known.
       files: path in the folder -> each file that holds something but weights; None until they are
         written.
       checksums: the checksum of each piece; None until the checkpoint is complete.
@@ -56,6 +58,7 @@ class Manifest:
     entries: tuple[Entry, ...]
     names: tuple[str, ...] = ()
     keys: Mapping[str, str] | None = None
+    asked: Mapping[str, Mapping[str, Any]] | None = None
     files: Mapping[str, File] | None = None
     checksums: Sequence[str] | None = None
 
@@ -91,6 +94,8 @@ class Manifest:
         leaves: dict[str, Any] = {
             e.path: {"shape": e.shape, "dtype": e.dtype.name, "box": e.box} for e in self.entries
         }
+        for path, asked in (self.asked or {}).items():
+            leaves[path]["asked"] = asked
         for entry, name in zip(self.entries, self.names, strict=False):
             leaves[entry.path]["name"] = name
         if self.checksums is not None:
@@ -145,6 +150,7 @@ def _parsed(content: dict[str, Any]) -> Manifest:
         entries=entries,
         names=tuple(leaf["name"] for leaf in leaves.values() if "name" in leaf),
         keys=content["keys"],
+        asked={path: leaf["asked"] for path, leaf in leaves.items() if "asked" in leaf},
         files=None if files is None else {name: File(**file) for name, file in files.items()},
     )
     sums = [found for leaf in leaves.values() for found in leaf.get("checksums", ())]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jax.tree_util import keystr
 
+from .. import _text
 from .._program.ir import Builder, Program
 from .._program.trace import Trace, trace
 from .._program.trees import KeyPath, Skeleton
 from .forward import sharing
 from .grouping import Group, group
+
+_NUMBERS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +139,30 @@ def _leaf(path: str, aval: Any, owner: int) -> Leaf:
 def _name(path: KeyPath) -> str:
     head, *rest = path
     return ("args" if head.idx == 0 else "kwargs") + keystr(tuple(rest))
+
+
+def rows_of(
+    leaves: Sequence[Leaf], full: bool = False
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The headings and rows of a table of arrays; equal arrays of repeated layers are one row.
+
+    ``full`` gives each array a row of its own.
+    """
+    groups: dict[Any, list[Leaf]] = {}
+    for leaf in sorted(leaves, key=lambda leaf: _text.natural(leaf.path)):
+        path = leaf.path if full else _NUMBERS.sub("*", leaf.path)
+        groups.setdefault((path, leaf.shape, leaf.dtype, leaf.group), []).append(leaf)
+    folded = any(len(alike) > 1 for alike in groups.values())
+    rows = [
+        (
+            alike[0].path if len(alike) == 1 else path,
+            *([str(len(alike))] if folded else []),
+            _text.shape(shape),
+            str(dtype),
+            _text.size(alike[0].nbytes),
+            str(group),
+        )
+        for (path, shape, dtype, group), alike in groups.items()
+    ]
+    counted = ("path", "count", "shape", "dtype", "bytes each", "group")
+    return counted if folded else ("path", "shape", "dtype", "bytes", "group"), rows

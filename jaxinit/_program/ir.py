@@ -22,6 +22,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive
 
+from .._random.asked import note
 from .._random.stream import is_typed_key
 from . import jax_internals as internals
 
@@ -37,12 +38,14 @@ class Value:
       op: the operation that computes it; None for a constant or an input.
       index: its position among the outputs of ``op``.
       const: the array itself, for a constant.
+      asked: what was asked of the initializer that made it, if one of ours did.
     """
 
     aval: Any
     op: Op | None = None
     index: int = 0
     const: Any = None
+    asked: Mapping[str, Any] | None = None
 
     @property
     def is_const(self) -> bool:
@@ -154,6 +157,9 @@ class Builder:
     def _apply(self, eqn: JaxprEqn, inputs: tuple[Value, ...]) -> Sequence[Value]:
         if (body := internals.wrapped(eqn, kernels=self.platform is not None)) is not None:
             return self._inline(body, inputs)
+        if (asked := note(eqn)) is not None:
+            inputs[0].asked = asked
+            return inputs
         if self.platform is not None:
             branch = internals.branch_for(eqn.primitive, eqn.params, self.platform)
             if branch is not None:

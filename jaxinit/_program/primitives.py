@@ -70,6 +70,13 @@ MOVES = frozenset(
         *("dynamic_slice", "dynamic_update_slice"),
     )
 )
+# These keep all elements of an array, up to rounding, wherever they put them.
+KEEPS_VALUES = frozenset(
+    (
+        *("reshape", "transpose", "squeeze", "expand_dims", "copy", "rev"),
+        *("convert_element_type", "sharding_constraint", "optimization_barrier"),
+    )
+)
 # These leave an activation what it was; those of AFFINE change its scale and offset at most.
 KEEPS_SIGNAL = frozenset(
     (

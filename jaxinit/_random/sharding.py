@@ -17,6 +17,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import get_opaque_trace_state
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
@@ -46,14 +47,23 @@ def mesh_of(out_sharding: OutSharding) -> AbstractContextManager:
     return nullcontext()
 
 
+with jax.ensure_compile_time_eval():
+    _OUTSIDE = get_opaque_trace_state(convention="nnx")  # of code that no transformation runs
+
+
 def is_tracing() -> bool:
-    """Whether JAX records operations at the moment, rather than running them."""
+    """Whether JAX records operations at the moment, rather than running them.
+
+    Under a transformation it may do either: ``vmap`` runs what does not depend on its input.
+    """
+    if get_opaque_trace_state(convention="nnx") == _OUTSIDE:
+        return False
     return isinstance(_nothing(), jax.core.Tracer)
 
 
 @jax.jit
 def _nothing() -> jax.Array:
-    """An array that depends on no input. It is compiled, because that is JAX's fastest call."""
+    """An array that depends on no input."""
     return jnp.zeros(())
 
 

@@ -79,7 +79,7 @@ def check_key(name: str, key: Any) -> None:
 
 
 def _describe(key: object) -> str:
-    if isinstance(key, int):
+    if isinstance(key, int) and not isinstance(key, bool) and abs(key) < 2**64:
         return f"the int {key}; write jax.random.key({key})"
     return "None" if key is None else f"a {type(key).__name__}"
 

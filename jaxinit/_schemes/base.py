@@ -15,14 +15,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from .._random import draw
+from .._random.asked import noted
 from .._random.laws import Law
-from .._random.sharding import OutSharding
+from .._random.sharding import OutSharding, is_tracing
+from .._random.spread import Spread
 from .._random.stream import check_key
 from . import config
 from .checks import (
@@ -30,14 +32,24 @@ from .checks import (
     Shape,
     check_dtype,
     check_inexact,
-    check_range,
     check_shape,
     check_sharding,
     shown,
 )
 from .fans import DENSE, Layout
+from .ranges import check_spread
 
 Init = Callable[..., jax.Array]
+
+_LONGEST = 500  # characters of an initializer that a note holds
+
+
+class Moments(NamedTuple):
+    """The distribution that an initializer is asked for: its name, mean and standard deviation."""
+
+    law: str
+    mean: float
+    std: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +76,21 @@ class Initializer(ABC):
         """The array; arguments are checked before any work."""
         sizes = check_shape(self.name, shape)
         checked = self._dtype(dtype)
-        return self._make(key, sizes, checked, check_sharding(self.name, sizes, out_sharding))
+        made = self._make(key, sizes, checked, check_sharding(self.name, sizes, out_sharding))
+        return noted(made, self._asked(sizes, checked)) if is_tracing() else made
+
+    def _asked(self, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+        """What ``Plan.save`` writes down of an array that this initializer made."""
+        text, real = repr(self), dtype.kind != "c"
+        moments = self.moments(shape) if real else None
+        return {
+            "initializer": text if len(text) <= _LONGEST else f"{self.call()[0]}(...)",
+            **(moments._asdict() if moments else {}),
+        }
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        """The distribution of the elements of a real array; None where no formula is known."""
+        return None
 
     @abstractmethod
     def _make(
@@ -75,6 +101,10 @@ class Initializer(ABC):
         out_sharding: OutSharding,
     ) -> jax.Array:
         """The array, of checked arguments but for the key, which constants do not need."""
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread | None:
+        """The magnitudes of the values before they are rounded to the dtype; None if unknown."""
+        return None
 
     def _dtype(self, dtype: DType) -> np.dtype:
         """The dtype of the call, of this initializer, or JAX's default, if numbers can be drawn."""
@@ -154,23 +184,36 @@ def written(value: Any) -> str:
     return repr(value)
 
 
-def draw_scaled(
-    init: Initializer,
-    key: jax.Array,
-    law: Law,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    factor: float,
-    out_sharding: OutSharding,
-) -> jax.Array:
-    """``factor`` times values of the law, once what only the whole call knows is checked."""
-    check_key(init.name, key)
-    if dtype.kind == "c" and law.circular is None:
-        raise ValueError(
-            f"{init.name}: a complex value is truncated by its modulus, so the bounds must be "
-            f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
-        )
-    check_range(init.name, law.bound * factor, dtype)
-    if math.prod(shape) == 0:
-        return draw.fill(0, shape, dtype, out_sharding)
-    return draw.draw(key, law, shape, dtype, factor, out_sharding)
+class Drawn(Initializer):
+    """Independent values: a factor times those of a distribution of unit scale."""
+
+    @abstractmethod
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
+        """The distribution of unit scale, and the factor."""
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread | None:
+        law, factor = self.law(shape, dtype)
+        return law.magnitudes(dtype.kind == "c").times(factor)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        law, factor = self.law(shape, np.dtype(np.float32))
+        return Moments(self.factory, factor * law.mean, factor * law.std)
+
+    def _make(
+        self,
+        key: jax.Array,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: OutSharding,
+    ) -> jax.Array:
+        law, factor = self.law(shape, dtype)
+        check_key(self.name, key)
+        if dtype.kind == "c" and law.circular is None:
+            raise ValueError(
+                f"{self.name}: a complex value is truncated by its modulus, so the bounds must be "
+                f"-b and b; got {law.name}. Use a real dtype or symmetric bounds."
+            )
+        if math.prod(shape) == 0:
+            return draw.fill(0, shape, dtype, out_sharding)
+        check_spread(self.name, law.magnitudes(dtype.kind == "c"), dtype, factor)
+        return draw.draw(key, law, shape, dtype, factor, out_sharding)

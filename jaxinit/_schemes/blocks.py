@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,12 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._random import sharding
+from .._random import draw, sharding
 from .._random.sharding import OutSharding
 from .._random.stream import check_key, fold_in
 from . import fans
 from .base import Init, Initializer
-from .checks import DType, check_dtype, check_initializer, check_int, dtype_name
+from .checks import (
+    DType,
+    check_count,
+    check_dtype,
+    check_flag,
+    check_initializer,
+    check_int,
+    dtype_name,
+)
 from .fans import Layout
 
 
@@ -40,6 +49,8 @@ class Blocks(Initializer):
     ) -> jax.Array:
         check_key(self.name, key)
         shapes = fans.block_shapes(self.name, shape, self.sizes, self.axis)
+        if math.prod(shape) == 0:
+            return draw.fill(0, shape, dtype, out_sharding)
         each = self.init if isinstance(self.init, tuple) else (self.init,) * len(shapes)
         if len(each) != len(shapes):
             raise ValueError(
@@ -87,6 +98,9 @@ def blocks(
       sizes: the sizes of the blocks along ``axis``, or the number of equal blocks.
       axis: the axis along which the blocks lie.
       dtype: the dtype where the call gives none.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: init is not a function.
@@ -163,6 +177,9 @@ def repeated(
         in depth_to_space.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function.
       ValueError: times is not a positive int; at the call, an axis that it does not divide.
@@ -179,8 +196,8 @@ def repeated(
     name = "repeated"
     return Repeated(
         check_initializer(name, "init", init),
-        fans.check_count(name, "times", times),
+        check_count(name, "times", times),
         check_int(name, "axis", axis),
-        bool(tiled),
+        check_flag(name, "tiled", tiled),
         dtype=dtype_name(name, dtype),
     )

@@ -6,35 +6,63 @@ Every message names the call as the user wrote it, what was expected, what came,
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
 import operator
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
-from .._random.sharding import OutSharding
+from .._random.sharding import OutSharding, is_explicit, is_tracing
 from .._random.stream import is_typed_key
 
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
 Shape = int | Sequence[int]
 
 _SHOWN = 60  # characters of a value in a message
+_MOST_AXES = 64  # of an array of NumPy, which JAX's arrays do not exceed
+_INTS = 2**63  # an index has 64 bits
+_MOST_ELEMENTS = 2**59  # of complex128 they are 2^63 bytes, which XLA cannot count
 
 
 def shown(value: object) -> str:
     """A value as a message shows it, on one line and not too long."""
     if isinstance(value, jax.core.Tracer):
         return "a traced value"
+    if isinstance(value, jax.Array) and is_typed_key(value):
+        return f"random keys of shape {value.shape}" if value.shape else "a random key"
     if isinstance(value, jax.Array | np.ndarray) and np.ndim(value):
         return f"{value.dtype}{list(value.shape)}"
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # the repr of an int may be too long for Python, others are the user's own
+        return f"an object of type {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def is_sequence(value: object) -> bool:
+    """Whether it is a list, a tuple or the like; text and bytes are not."""
+    return isinstance(value, Sequence) and not isinstance(
+        value, str | bytes | bytearray | memoryview
+    )
+
+
+@contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Errors within name the call."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{label}: {error}") from None
 
 
 # Numbers ------------------------------------------------------------------------------------------
@@ -68,19 +96,32 @@ def check_concrete(name: str, option: str, value: Any) -> None:
 
 def check_number(name: str, option: str, value: Any) -> float:
     """The option as a finite float; NumPy's scalars and arrays of no axes are numbers too."""
-    check_concrete(name, option, value)
-    refuse_key(name, value)
-    if isinstance(value, jax.Array | np.ndarray) and np.ndim(value) == 0:
-        value = value.item() if value.dtype != bool else bool(value)
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: {option} must be a number; got {shown(value)}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
+    number = _real(name, option, value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: {option} must be finite; got {shown(value)}.")
     return number
+
+
+def _real(name: str, option: str, value: Any) -> float:
+    """The option as a float; a number beyond the range of floats is infinite."""
+    check_concrete(name, option, value)
+    refuse_key(name, value)
+    number = (
+        value.item()
+        if isinstance(value, jax.Array | np.ndarray) and value.size == 1 and not value.ndim
+        else value
+    )
+    if isinstance(number, complex):
+        raise TypeError(
+            f"{name}: {option} must be a real number; got {shown(value)}. Give a real one, as its "
+            f"magnitude {abs(number):.4g}."
+        )
+    if isinstance(number, bool | np.bool_) or not isinstance(number, numbers.Real):
+        raise TypeError(f"{name}: {option} must be a number; got {shown(value)}.")
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if int(number) > 0 else -math.inf
 
 
 def check_positive(name: str, option: str, value: Any) -> float:
@@ -103,25 +144,81 @@ def check_nonzero(name: str, option: str, value: Any) -> float:
 
 def check_bound(name: str, option: str, value: Any) -> float:
     """The option as a float, infinite ones too."""
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isinf(value):
-        return float(value)
-    return check_number(name, option, value)
+    number = _real(name, option, value)
+    return number if math.isinf(number) else check_number(name, option, value)
 
 
 def check_int(name: str, option: str, value: Any) -> int:
-    """The option as an int; NumPy's integers too."""
+    """The option as an int of 64 bits; NumPy's integers too."""
+    check_concrete(name, option, value)
     refuse_key(name, value)
+    found = _index(value)
+    if found is None:
+        raise TypeError(f"{name}: {option} must be an int; got {shown(value)}.")
+    return found
+
+
+def _index(value: Any) -> int | None:
+    """An int of 64 bits from any kind of integer; None from anything else."""
     if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: {option} must be an int; got {value!r}.")
+        return None
     try:
-        return operator.index(value)
+        found = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: {option} must be an int; got {shown(value)}.") from None
+        return None
+    return found if -_INTS <= found < _INTS else None
+
+
+def check_count(name: str, option: str, value: Any, least: int = 1) -> int:
+    """The option as an int of ``least`` or more; NumPy's integers too."""
+    check_concrete(name, option, value)
+    count = _index(value)
+    if count is None or count < least:
+        kind = "a positive int" if least == 1 else f"an int from {least}"
+        raise ValueError(f"{name}: {option} must be {kind}; got {shown(value)}.")
+    return count
+
+
+def check_flag(name: str, option: str, value: Any) -> bool:
+    """The option as a bool; NumPy's too."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: {option} must be True or False; got {shown(value)}.")
+    return bool(value)
+
+
+def check_counts(name: str, option: str, value: Any) -> tuple[int, ...]:
+    """The option, a sequence, as a tuple of ints of 1 or more."""
+    if not is_sequence(value):
+        raise TypeError(f"{name}: {option} must be a tuple of ints; got {shown(value)}.")
+    return tuple(check_count(name, f"each of {option}", size) for size in value)
+
+
+def check_axis_count(name: str, option: str, value: Any, least: int = 1) -> int:
+    """The option as the number of axes of an array."""
+    count = check_count(name, option, value, least)
+    if count > _MOST_AXES:
+        raise ValueError(
+            f"{name}: {option} must be at most {_MOST_AXES}, the most axes that an array has; "
+            f"got {count}."
+        )
+    return count
+
+
+def check_axes(name: str, option: str, value: Any) -> tuple[int, ...]:
+    """One axis or several as a tuple of ints."""
+    refuse_key(name, value)
+    given = value if is_sequence(value) else (value,)
+    found = [_index(axis) for axis in given]
+    if None in found:
+        raise TypeError(f"{name}: {option} must be an int or a tuple of ints; got {shown(value)}.")
+    return tuple(axis for axis in found if axis is not None)
 
 
 def did_you_mean(given: object, names: Iterable[str]) -> str:
     """The rest of an error's sentence: names that resemble what was given; "" if none does."""
-    close = difflib.get_close_matches(str(given).lower(), list(names), 3)
+    if not isinstance(given, str):
+        return ""
+    close = difflib.get_close_matches(given.lower(), list(names), 3)
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 
@@ -136,10 +233,34 @@ def check_choice(name: str, option: str, value: Any, known: Sequence[str]) -> st
 
 
 def check_initializer(name: str, option: str, value: Any) -> Any:
-    """The option as a function that makes weights."""
-    if not callable(value):
+    """The option as a function of a key, a shape and a dtype."""
+    if not callable(value) or isinstance(value, type):
         raise TypeError(f"{name}: {option} must be an initializer; got {shown(value)}.")
+    try:
+        inspect.signature(value).bind(None, (), None)
+    except TypeError:
+        raise TypeError(
+            f"{name}: {option} must be an initializer, a function of (key, shape, dtype); got "
+            f"{shown(value)}, which takes other arguments."
+        ) from None
+    except ValueError:  # one written in C, say, does not tell what it takes
+        pass
     return value
+
+
+def check_array(name: str, option: str, value: Any, kind: str) -> np.ndarray:
+    """The option as an array of NumPy, of ``kind`` "numbers" or "booleans"."""
+    check_concrete(name, option, value)
+    refuse_key(name, value)
+    try:
+        array = np.asarray(value)
+    except Exception:  # rows of different lengths, or an object that is no array after all
+        array = np.asarray(None)
+    numeric = kind == "numbers" and jnp.issubdtype(array.dtype, jnp.number)
+    if not (numeric or array.dtype == bool):
+        of = f"a number or an array of {kind}" if kind == "numbers" else f"an array of {kind}"
+        raise TypeError(f"{name}: {option} must be {of}; got {shown(value)}.")
+    return array
 
 
 # Arguments of a call ------------------------------------------------------------------------------
@@ -148,15 +269,28 @@ def check_initializer(name: str, option: str, value: Any) -> Any:
 def check_shape(name: str, shape: Shape) -> tuple[int, ...]:
     """The shape as a tuple of nonnegative ints; a single int is a shape of one axis."""
     try:
-        if isinstance(shape, str | bytes):
+        if is_key(shape):
             raise TypeError
-        sizes = shape if isinstance(shape, Sequence) or np.ndim(shape) else (shape,)
-        checked = tuple(operator.index(size) for size in sizes)  # type: ignore[arg-type]
+        several = is_sequence(shape) or (isinstance(shape, np.ndarray | jax.Array) and shape.ndim)
+        sizes: Any = shape if several else (shape,)
+        checked = tuple(map(operator.index, sizes))
     except TypeError:
-        raise TypeError(f"{name}: shape must be a sequence of ints; got {shown(shape)}.") from None
+        swapped = " It is the second argument, after the key." if is_key(shape) else ""
+        raise TypeError(
+            f"{name}: shape must be a sequence of ints; got {shown(shape)}.{swapped}"
+        ) from None
     if any(size < 0 for size in checked):
         raise ValueError(
-            f"{name}: shape {checked} has a negative dimension; use sizes of 0 or more."
+            f"{name}: shape {shown(checked)} has a negative dimension; use sizes of 0 or more."
+        )
+    if len(checked) > _MOST_AXES:
+        raise ValueError(
+            f"{name}: shape {shown(checked)} has {len(checked)} axes; an array has at most "
+            f"{_MOST_AXES}."
+        )
+    if math.prod(checked) > _MOST_ELEMENTS or any(size >= _INTS for size in checked):
+        raise ValueError(
+            f"{name}: shape {shown(checked)} is too large; an array has at most 2^59 elements."
         )
     return checked
 
@@ -179,8 +313,10 @@ def _as_dtype(name: str, choice: DType) -> np.dtype:
     refuse_key(name, choice)
     try:
         asked = jnp.dtype(choice)
+        if not (jnp.issubdtype(asked, jnp.number) or asked == np.dtype(bool)):
+            raise TypeError
         jax.dtypes.canonicalize_dtype(asked)
-    except (TypeError, ValueError):
+    except Exception:  # NumPy raises many kinds, and what an object of the user's own raises
         raise TypeError(
             f"{name}: dtype must name a dtype, as jnp.float32 or 'bfloat16'; got {shown(choice)}."
         ) from None
@@ -202,13 +338,13 @@ def check_inexact(name: str, dtype: np.dtype) -> np.dtype:
     return dtype
 
 
-def check_range(name: str, largest: float, dtype: np.dtype) -> None:
-    """Raises where the largest magnitude is beyond what the dtype holds."""
-    limit = float(jnp.finfo(dtype).max)
-    if largest > limit:
+def check_held(name: str, option: str, value: float, dtype: np.dtype) -> None:
+    """Raises where an integer dtype does not hold the number, or float32 on its way there."""
+    limits = jnp.iinfo(dtype)
+    if not (limits.min <= value <= limits.max and value == int(value) == float(np.float32(value))):
         raise ValueError(
-            f"{name}: values up to {largest:.4g} overflow {dtype}, whose largest is "
-            f"{limit:.4g}; use a smaller scale or a wider dtype."
+            f"{name}: {dtype} does not hold {option}={value:g}; use a floating dtype, as "
+            f"jnp.float32."
         )
 
 
@@ -225,11 +361,16 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
                 f"{name}: out_sharding={out_sharding} names axes of a mesh, and none is set; "
                 f"pass a NamedSharding, or enter jax.set_mesh(mesh)."
             )
-        spec = out_sharding
+        spec, mesh = out_sharding, jax.sharding.get_abstract_mesh()
     elif isinstance(out_sharding, jax.sharding.NamedSharding):
         if out_sharding.mesh.empty:
             return None
-        spec = out_sharding.spec
+        spec, mesh = out_sharding.spec, out_sharding.mesh
+        if is_explicit(out_sharding) and jax.sharding.get_abstract_mesh().empty and is_tracing():
+            raise ValueError(
+                f"{name}: inside jit a sharding over explicit axes needs its mesh in the context; "
+                f"enter jax.set_mesh(mesh) around the call of the jitted function."
+            )
     else:
         raise TypeError(
             f"{name}: out_sharding must be a NamedSharding or a PartitionSpec; "
@@ -240,4 +381,28 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
             f"{name}: out_sharding {spec} has {len(spec)} entries, shape {shape} has "
             f"{len(shape)} axes."
         )
+    _check_axes(name, shape, spec, mesh)
     return out_sharding
+
+
+def _check_axes(name: str, shape: tuple[int, ...], spec: Any, mesh: Any) -> None:
+    """Raises unless a spec names axes of the mesh, once, that divide the shape where they must."""
+    parts = [(part,) if isinstance(part, str) else part for part in spec]
+    each = [part if isinstance(part, tuple) else () for part in parts]
+    names = [axis for part in each for axis in part]
+    unknown = next((axis for axis in names if axis not in mesh.shape), None)
+    if unknown is not None or len(set(names)) < len(names):
+        fault = "one axis twice" if unknown is None else f"{unknown!r}"
+        raise ValueError(
+            f"{name}: out_sharding {spec} names {fault}; the axes of the mesh are "
+            f"{', '.join(map(str, mesh.shape))}, each to be named at most once."
+        )
+    if AxisType.Explicit not in mesh.axis_types:
+        return
+    for axis, part in enumerate(each):
+        devices = math.prod(mesh.shape[n] for n in part)
+        if shape[axis] % devices:
+            raise ValueError(
+                f"{name}: axis {axis} of shape {shape} does not divide over the {devices} devices "
+                f"of {spec}, as explicit axes of a mesh need."
+            )

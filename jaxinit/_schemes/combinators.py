@@ -14,19 +14,20 @@ from jax import lax
 
 from .._random import draw, portable, sharding
 from .._random.sharding import OutSharding
-from .base import Init, Initializer
+from .._random.spread import Spread
+from .base import Init, Initializer, Moments
 from .checks import (
     DType,
-    check_concrete,
+    check_array,
     check_dtype,
     check_inexact,
     check_initializer,
     check_nonzero,
     check_number,
     dtype_name,
-    refuse_key,
 )
 from .fans import Layout
+from .ranges import check_loss, check_option, loss
 from .static_array import StaticArray
 
 
@@ -42,7 +43,18 @@ class Changed(Initializer):
         """The function that is applied to the values: hashable, so that it compiles once."""
 
     def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        """Raises where the change does not fit the array."""
+        """Raises where the change does not fit the array, whose dtype in computing is ``dtype``."""
+
+    def _spread_of(self, inner: Spread) -> Spread | None:
+        """The magnitudes of the changed values, from those before."""
+        return inner
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread | None:
+        wide = _wide(dtype)
+        inner = self.init.spread(shape, wide) if isinstance(self.init, Initializer) else None
+        if inner is None or loss(inner, wide):  # of which the inner initializer warns
+            return None
+        return self._spread_of(inner)
 
     def _dtype(self, dtype: DType) -> np.dtype:
         inner = getattr(self.init, "dtype", None)
@@ -55,11 +67,22 @@ class Changed(Initializer):
         dtype: np.dtype,
         out_sharding: OutSharding,
     ) -> jax.Array:
-        self._check(shape, dtype)
-        wide = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
+        wide = _wide(dtype)
+        self._check(shape, wide)
+        spread = self.spread(shape, dtype)
+        if spread is not None:  # what overflows becomes the largest value instead
+            check_loss(self.name, spread, dtype)
         options = {} if out_sharding is None else {"out_sharding": out_sharding}
         made = self.init(key, shape, wide, **options)
         return sharding.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        step, init = self.step, self.init
+        inner = init.moments(shape) if isinstance(init, Initializer) else None
+        if inner is None or not isinstance(step, _Affine):
+            return None
+        mean = step.factor * inner.mean + step.offset
+        return Moments(inner.law, mean, abs(step.factor) * inner.std)
 
     @property
     def takes_layout(self) -> bool:
@@ -70,6 +93,11 @@ class Changed(Initializer):
         if not isinstance(self.init, Initializer):
             return named
         return replace(named, init=self.init.fitted(label, layout, kernel))
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    """The dtype in which values of a dtype are computed."""
+    return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
 
 
 def _changed(spec: tuple[Any, np.dtype], made: jax.Array) -> jax.Array:
@@ -87,7 +115,7 @@ class _Affine:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         scaled = x * jnp.asarray(self.factor, x.dtype)
-        return _plus(scaled, self.offset) if self.offset else scaled
+        return _finite(_plus(scaled, self.offset) if self.offset else scaled)
 
 
 def _plus(x: jax.Array, offset: float) -> jax.Array:
@@ -96,6 +124,14 @@ def _plus(x: jax.Array, offset: float) -> jax.Array:
         return lax.complex(_plus(jnp.real(x), offset), jnp.imag(x))
     words = lax.bitcast_convert_type(x, {4: np.uint32, 8: np.uint64}[x.dtype.itemsize])
     return portable.guard_of(words)(x) + jnp.asarray(offset, x.dtype)
+
+
+def _finite(x: jax.Array) -> jax.Array:
+    """x, its infinities set to the largest number of the dtype."""
+    if x.dtype.kind == "c":
+        return lax.complex(_finite(jnp.real(x)), _finite(jnp.imag(x)))
+    limit = jnp.finfo(x.dtype).max
+    return jnp.clip(x, -limit, limit)
 
 
 @dataclass(frozen=True)
@@ -131,6 +167,12 @@ class Scaled(Changed):
     def step(self) -> _Affine:
         return _Affine(factor=self.factor)
 
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        check_option(self.name, "factor", self.factor, dtype)
+
+    def _spread_of(self, inner: Spread) -> Spread:
+        return inner.times(self.factor)
+
 
 @dataclass(frozen=True, repr=False)
 class Shifted(Changed):
@@ -142,6 +184,13 @@ class Shifted(Changed):
     @property
     def step(self) -> _Affine:
         return _Affine(offset=self.offset)
+
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if self.offset:
+            check_option(self.name, "offset", self.offset, dtype)
+
+    def _spread_of(self, inner: Spread) -> Spread | None:
+        return None if self.offset else inner
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,6 +208,13 @@ class Clipped(Changed):
     def _check(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
         if dtype.kind == "c":
             raise ValueError(f"{self.name}: complex numbers have no order; use a real dtype.")
+        for option, value in (("lower", self.lower), ("upper", self.upper)):
+            if value:
+                check_option(self.name, option, value, dtype)
+
+    def _spread_of(self, inner: Spread) -> Spread | None:
+        inside = self.lower <= 0 <= self.upper
+        return inner.up_to(max(-self.lower, self.upper)) if inside else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,10 +249,13 @@ def scaled(init: Init, factor: float, dtype: DType = None) -> Initializer:
       factor: any finite number but 0.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function, factor is not a number.
-      ValueError: factor is 0 or not finite; at the call, what ``init`` raises, and a dtype that is
-        not floating or complex.
+      ValueError: factor is 0 or not finite; at the call, what ``init`` raises, a dtype that is not
+        floating or complex, and a factor that is no normal number of the dtype in computing.
 
     Example:
       >>> import jax
@@ -221,10 +280,13 @@ def shifted(init: Init, offset: float, dtype: DType = None) -> Initializer:
       offset: any finite number.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function, offset is not a number.
-      ValueError: offset is not finite; at the call, what ``init`` raises, and a dtype that is not
-        floating or complex.
+      ValueError: offset is not finite; at the call, what ``init`` raises, a dtype that is not
+        floating or complex, and an offset that is no normal number of the dtype in computing.
 
     Example:
       >>> import jax
@@ -251,9 +313,13 @@ def clipped(init: Init, lower: float, upper: float, dtype: DType = None) -> Init
       upper: a finite number above ``lower``.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function, a bound is not a number.
-      ValueError: bounds that are not finite or out of order; at the call, a complex dtype.
+      ValueError: bounds that are not finite or out of order; at the call, a complex dtype, and a
+        bound that is no normal number of the dtype in computing.
 
     Example:
       >>> import jax
@@ -281,6 +347,9 @@ def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
       mask: an array of booleans that broadcasts to the shape; it is copied.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function, mask is not an array of booleans.
       ValueError: at the call, a mask that does not broadcast to the shape.
@@ -294,9 +363,5 @@ def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
     """
     name = "masked"
     inner = check_initializer(name, "init", init)
-    check_concrete(name, "mask", mask)
-    refuse_key(name, mask)
-    array = np.asarray(mask)
-    if array.dtype != bool:
-        raise TypeError(f"masked: mask must be an array of booleans; got {array.dtype}.")
+    array = check_array(name, "mask", mask, "booleans")
     return Masked(inner, StaticArray.of(array), dtype=dtype_name(name, dtype))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import keras
-from .checks import shown
+from .checks import labelled, shown
 from .fans import Layout
 from .static_array import StaticArray
 
@@ -60,23 +60,45 @@ def _encoded(init: Any, value: Any) -> Any:
     )
 
 
-def build(given: Any, factories: Factories, depth: int = 0) -> Any:
+def build(given: Any, factories: Factories) -> Any:
     """The initializer of a name, a config of ours or of Keras, or a function as it is."""
+    with labelled("get"):
+        made = _built(given, factories, 0)
+        if not callable(made):
+            raise TypeError(f"{shown(given)} is a config of an option, not of an initializer.")
+    return made
+
+
+def _built(given: Any, factories: Factories, depth: int) -> Any:
+    """What a name or a config stands for, an option of an initializer too."""
     if depth > _DEEPEST:
-        raise ValueError(f"get: a config holds at most {_DEEPEST} configs within one another.")
+        raise ValueError(f"a config holds at most {_DEEPEST} configs within one another.")
     if isinstance(given, str):
         return _named(given, factories)
     if isinstance(given, Mapping) and "class_name" in given:
-        return keras.build(str(given["class_name"]), given.get("config") or {}, factories)
+        return _of_keras(given["class_name"], given.get("config", {}), factories, depth)
     if isinstance(given, Mapping) and isinstance(given.get("name"), str):
         options = {str(k): _decoded(v, factories, depth) for k, v in given.items() if k != "name"}
         return _call(given["name"], options, factories)
     if callable(given):
         return given
     raise TypeError(
-        f"get: expected a name, a config with 'name' (or Keras's 'class_name'), or an "
+        f"expected a name, a config with 'name' (or Keras's 'class_name'), or an "
         f"initializer; got {shown(given)}."
     )
+
+
+def _of_keras(name: Any, given: Any, factories: Factories, depth: int) -> Any:
+    """What Keras calls by a class name: an array, or an initializer."""
+    if not isinstance(name, str) or not isinstance(given, Mapping | None):
+        raise TypeError(
+            f"Keras's config needs a name as 'class_name' and a dict as 'config'; got "
+            f"{shown(name)} and {shown(given)}."
+        )
+    options = {str(k): _decoded(v, factories, depth) for k, v in (given or {}).items()}
+    if name in ("__numpy__", "__tensor__"):
+        return _array(options.get("value"), options.get("dtype"))
+    return keras.build(name, options, factories)
 
 
 def _named(name: str, factories: Factories) -> Any:
@@ -91,15 +113,15 @@ def _call(name: str, options: Config, factories: Factories) -> Any:
     makers = {**factories, "Layout": Layout, "array": _array, "complex": complex, "float": _float}
     if name not in makers:
         known = ", ".join(sorted(factories))
-        raise ValueError(f"get: no initializer is called {shown(name)}; known are {known}.")
+        raise ValueError(f"no initializer is called {shown(name)}; known are {known}.")
     made = makers[name]
     if name in ("zeros", "ones") and not options:
         return made
     try:
         return made(**options)
-    except TypeError as error:
+    except TypeError as error:  # Python's own has "name() missing ..."
         wrong = re.sub(r"^\w+\(\) ", "", str(error))
-        raise TypeError(f"get: {name}: {wrong.removeprefix(f'{name}: ')}") from None
+        raise TypeError(f"{name}: {wrong.removeprefix(f'{name}: ')}") from None
 
 
 def _decoded(value: Any, factories: Factories, depth: int) -> Any:
@@ -107,10 +129,10 @@ def _decoded(value: Any, factories: Factories, depth: int) -> Any:
     if isinstance(value, Mapping):
         if value.get("name") == "array":
             return _array(value.get("value"), value.get("dtype"))
-        return build(value, factories, depth + 1)
+        return _built(value, factories, depth + 1)
     if isinstance(value, list):
         if depth > _DEEPEST:
-            raise ValueError(f"get: a config holds at most {_DEEPEST} lists within one another.")
+            raise ValueError(f"a config holds at most {_DEEPEST} lists within one another.")
         return tuple(_decoded(item, factories, depth + 1) for item in value)
     return value
 
@@ -124,16 +146,16 @@ def _array(value: Any, dtype: Any) -> np.ndarray:
         array = np.asarray(value, known)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise ValueError(
-            f"get: an array needs numbers as 'value' and a dtype of numbers as 'dtype'; got "
+            f"an array needs numbers as 'value' and a dtype of numbers as 'dtype'; got "
             f"{shown(value)} and {shown(dtype)}."
         ) from None
     if array.size > _MOST_ELEMENTS:
-        raise ValueError(f"get: an array has at most {_MOST_ELEMENTS} elements; got {array.size}.")
+        raise ValueError(f"an array has at most {_MOST_ELEMENTS} elements; got {array.size}.")
     return array
 
 
 def _float(value: Any) -> float:
     """A float that JSON has no number for."""
     if value not in ("inf", "-inf", "nan"):
-        raise ValueError(f"get: a float as 'value' is inf, -inf or nan; got {shown(value)}.")
+        raise ValueError(f"a float as 'value' is inf, -inf or nan; got {shown(value)}.")
     return float(value)

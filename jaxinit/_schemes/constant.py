@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._random import draw
 from .._random.sharding import OutSharding
-from .base import Initializer, given_options
-from .checks import DType, check_concrete, check_dtype, dtype_name, refuse_key, shown
+from .base import Initializer, Moments, given_options
+from .checks import DType, check_array, check_dtype, dtype_name
+from .ranges import check_constant
 from .static_array import StaticArray, static_value
 
 
@@ -42,16 +42,24 @@ class Constant(Initializer):
         dtype: np.dtype,
         out_sharding: OutSharding,
     ) -> jax.Array:
+        check_constant(self.name, self.value, dtype)
         if not isinstance(self.value, StaticArray):
-            return draw.fill(self.value, shape, dtype, out_sharding)
+            real = isinstance(self.value, complex) and dtype.kind != "c"
+            value = self.value.real if real else self.value
+            return draw.fill(value, shape, dtype, out_sharding)
         array = self.value.array
         try:
-            value = np.broadcast_to(array, shape)
+            spread = np.broadcast_to(array, shape)
         except ValueError:
             raise ValueError(
                 f"{self.name}: a value of shape {array.shape} does not broadcast to {shape}."
             ) from None
-        return draw.fill(value if array.ndim else array, shape, dtype, out_sharding)
+        return draw.fill(spread if array.ndim else array, shape, dtype, out_sharding)
+
+    def moments(self, shape: tuple[int, ...]) -> Moments | None:
+        if isinstance(self.value, StaticArray | complex):
+            return None
+        return Moments("constant", float(self.value), 0.0)
 
 
 zeros: Initializer = Constant(0.0)
@@ -77,30 +85,22 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       value: a number, or an array of numbers of any dtype, which is copied.
       dtype: the dtype where the call gives none; any dtype, integers too.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: the value is not a number or an array of numbers.
-      ValueError: at the call, the value does not broadcast to the shape.
+      ValueError: at the call, the value does not broadcast to the shape, or the dtype cannot hold
+        it: it overflows, has a fraction or an imaginary part that would be lost, or is NaN or
+        infinite where the dtype has no such number.
 
     Example:
       >>> import jax
       >>> from jaxinit import initializers
       >>> initializers.constant(0.5)(jax.random.key(0), (2,)).tolist()
       [0.5, 0.5]
+
+    Source: ``jax.nn.initializers.constant``, which takes numbers alone.
     """
-    check_concrete("constant", "value", value)
-    refuse_key("constant", value)
-    checked = static_value(_check_numbers(value))
+    checked = static_value(check_array("constant", "value", value, "numbers"))
     return Constant(checked, dtype=dtype_name("constant", dtype))
-
-
-def _check_numbers(value: Any) -> np.ndarray:
-    """The value as an array of NumPy."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        array = np.asarray(None)
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
-        raise TypeError(
-            f"constant: value must be a number or an array of numbers; got {shown(value)}."
-        )
-    return array

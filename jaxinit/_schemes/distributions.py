@@ -2,76 +2,51 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 from .._random import laws
 from .._random.laws import Law
-from .._random.sharding import OutSharding
-from .base import Initializer, draw_scaled
+from .base import Drawn, Initializer
 from .checks import DType, check_bound, check_positive, dtype_name
 
 
-class Distribution(Initializer):
-    """A factor times a unit distribution, whatever the shape."""
-
-    @property
-    @abstractmethod
-    def unit(self) -> tuple[Law, float]:
-        """The unit distribution, and what multiplies it."""
-
-    def _make(
-        self,
-        key: jax.Array,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        out_sharding: OutSharding,
-    ) -> jax.Array:
-        law, factor = self.unit
-        return draw_scaled(self, key, law, shape, dtype, factor, out_sharding)
-
-
 @dataclass(frozen=True, repr=False)
-class Uniform(Distribution):
+class Uniform(Drawn):
     """Uniform on [0, scale]."""
 
     factory = "uniform"
     scale: float = 1e-2
 
-    @property
-    def unit(self) -> tuple[Law, float]:
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         return laws.UNIFORM, self.scale
 
 
 @dataclass(frozen=True, repr=False)
-class SymmetricUniform(Distribution):
+class SymmetricUniform(Drawn):
     """Uniform on [-bound, bound]."""
 
     factory = "symmetric_uniform"
     bound: float = 1e-2
 
-    @property
-    def unit(self) -> tuple[Law, float]:
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         return laws.SYMMETRIC_UNIFORM, self.bound
 
 
 @dataclass(frozen=True, repr=False)
-class Normal(Distribution):
+class Normal(Drawn):
     """Normal with mean 0."""
 
     factory = "normal"
     stddev: float = 1e-2
 
-    @property
-    def unit(self) -> tuple[Law, float]:
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         return laws.NORMAL, self.stddev
 
 
 @dataclass(frozen=True, repr=False)
-class TruncatedNormal(Distribution):
+class TruncatedNormal(Drawn):
     """A multiple of a standard normal truncated to [lower, upper]."""
 
     factory = "truncated_normal"
@@ -79,8 +54,7 @@ class TruncatedNormal(Distribution):
     lower: float = -2.0
     upper: float = 2.0
 
-    @property
-    def unit(self) -> tuple[Law, float]:
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         return laws.truncated_normal(self.lower, self.upper), self.stddev
 
 
@@ -93,6 +67,9 @@ def uniform(scale: float = 1e-2, dtype: DType = None) -> Initializer:
     Args:
       scale: the upper end, above 0.
       dtype: the dtype where the call gives none.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: scale is not a number.
@@ -122,6 +99,9 @@ def symmetric_uniform(bound: float = 1e-2, dtype: DType = None) -> Initializer:
       bound: the largest magnitude, above 0.
       dtype: the dtype where the call gives none.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: bound is not a number.
       ValueError: bound is not finite or not above 0; at the call, a dtype that is not floating or
@@ -148,6 +128,9 @@ def normal(stddev: float = 1e-2, dtype: DType = None) -> Initializer:
     Args:
       stddev: the standard deviation, above 0.
       dtype: the dtype where the call gives none.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: stddev is not a number.
@@ -183,10 +166,14 @@ def truncated_normal(
       lower: the lower bound, in units of stddev.
       upper: the upper bound, above the lower one; the interval reaches within 37 of 0.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: stddev or a bound is not a number.
-      ValueError: stddev is not finite or not above 0, bounds out of order or beyond 37; at the
-        call, a dtype that is not floating or complex, or too narrow for the values.
+      ValueError: stddev is not finite or not above 0, bounds out of order, beyond 37 or within
+        1e-6 of each other; at the call, a dtype that is not floating or complex, or too narrow for
+        the values.
 
     Example:
       >>> import jax
@@ -205,5 +192,10 @@ def truncated_normal(
         raise ValueError(
             f"{name}: expected lower < upper, reaching within 37 standard deviations of 0; "
             f"got lower={low}, upper={high}."
+        )
+    if high - low < 1e-6:
+        raise ValueError(
+            f"{name}: the bounds lie within 1e-6 of each other, too near to tell values apart; got "
+            f"lower={low}, upper={high}."
         )
     return TruncatedNormal(checked, low, high, dtype=dtype_name(name, dtype))

@@ -9,12 +9,23 @@ which independent kernels lie) and, all the others, *window* axes (the receptive
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+from .checks import (
+    check_axes,
+    check_count,
+    check_counts,
+    check_int,
+    check_shape,
+    is_sequence,
+    shown,
+)
+
 Axes = int | Sequence[int]
+
+_ROLES = ("in_axis", "out_axis", "batch_axis")
 
 
 class Fans(NamedTuple):
@@ -31,29 +42,6 @@ class Roles(NamedTuple):
     out_axis: tuple[int, ...]
     batch_axis: tuple[int, ...]
     window: tuple[int, ...]
-
-
-def axes(name: str, role: str, value: Axes) -> tuple[int, ...]:
-    """One axis or several as a tuple of ints."""
-    try:
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return tuple(operator.index(axis) for axis in value)
-        return (operator.index(value),)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(
-            f"{name}: {role} must be an int or a tuple of ints; got {value!r}."
-        ) from None
-
-
-def check_count(name: str, option: str, value: object) -> int:
-    """The option as an int of 1 or more; NumPy's integers too."""
-    try:
-        count = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise ValueError(f"{name}: {option} must be a positive int; got {value!r}.")
-    return count
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,11 +92,15 @@ class Layout:
     block_axis: int = -1
 
     def __post_init__(self) -> None:
-        for role in ("in_axis", "out_axis", "batch_axis"):
-            object.__setattr__(self, role, axes("Layout", role, getattr(self, role)))
+        checked: dict[str, Any] = {
+            role: check_axes("Layout", role, getattr(self, role)) for role in _ROLES
+        }
         for option in ("groups", "in_stride", "out_stride", "in_repeat", "out_repeat"):
-            check_count("Layout", option, getattr(self, option))
-        object.__setattr__(self, "blocks", check_blocks("Layout", "blocks", self.blocks))
+            checked[option] = check_count("Layout", option, getattr(self, option))
+        checked["blocks"] = check_blocks("Layout", "blocks", self.blocks)
+        checked["block_axis"] = check_int("Layout", "block_axis", self.block_axis)
+        for option, value in checked.items():
+            object.__setattr__(self, option, value)
 
     def __repr__(self) -> str:
         return f"Layout({', '.join(f'{name}={value!r}' for name, value in self.given().items())})"
@@ -124,9 +116,9 @@ class Layout:
     ) -> Layout:
         """A layout from ints or tuples; errors name the call ``name``."""
         return Layout(
-            axes(name, "in_axis", in_axis),
-            axes(name, "out_axis", out_axis),
-            axes(name, "batch_axis", batch_axis),
+            check_axes(name, "in_axis", in_axis),
+            check_axes(name, "out_axis", out_axis),
+            check_axes(name, "batch_axis", batch_axis),
             check_count(name, "groups", groups),
         )
 
@@ -137,7 +129,7 @@ class Layout:
 
     def fans(self, shape: Sequence[int], name: str = "fans") -> Fans:
         """The fans of a kernel of ``shape``; errors name the call ``name``."""
-        shapes = block_shapes(name, shape, self.blocks, self.block_axis)
+        shapes = block_shapes(name, check_shape(name, shape), self.blocks, self.block_axis)
         found = [self._fans(block, name) for block in set(shapes)]
         if len(found) == 1:
             return found[0]
@@ -146,10 +138,8 @@ class Layout:
 
     def roles(self, shape: Sequence[int], name: str = "Layout") -> Roles:
         """The role of each axis of a kernel of ``shape``."""
-        into, out, batch = (
-            _positions(name, role, axes(name, role, getattr(self, role)), shape)
-            for role in ("in_axis", "out_axis", "batch_axis")
-        )
+        sizes = check_shape(name, shape)
+        into, out, batch = (_positions(name, role, getattr(self, role), sizes) for role in _ROLES)
         both = set(batch) & {*into, *out}
         if both:
             raise ValueError(
@@ -182,14 +172,14 @@ class Layout:
 
 def check_blocks(name: str, option: str, value: int | Sequence[int]) -> int | tuple[int, ...]:
     """The option as a number of equal blocks, or as the size of each block."""
-    if isinstance(value, Sequence) and not isinstance(value, str) and value:
-        return tuple(check_count(name, f"each of {option}", size) for size in value)
+    if is_sequence(value) and value:  # type: ignore[truthy-function]
+        return check_counts(name, option, value)
     try:
         return check_count(name, option, value)
     except ValueError:
         raise ValueError(
             f"{name}: {option} must be a number of equal blocks or a tuple of their sizes; "
-            f"got {value!r}."
+            f"got {shown(value)}."
         ) from None
 
 
@@ -206,6 +196,8 @@ def block_shapes(
     if not -rank <= axis < rank:
         raise ValueError(f"{name}: shape {tuple(shape)} has no axis {axis} to divide into blocks.")
     axis, whole = axis % rank, shape[axis]
+    if isinstance(blocks, int) and whole == 0:
+        return [tuple(shape)]  # however many there are, they are empty
     if isinstance(blocks, int):
         if whole % blocks:
             raise ValueError(

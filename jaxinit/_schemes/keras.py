@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .checks import shown
+from .checks import check_number, shown
 
 Config = dict[str, Any]
 Factories = Mapping[str, Any]
@@ -21,29 +21,37 @@ Factories = Mapping[str, Any]
 _DISTRIBUTIONS = {"normal": "truncated_normal", "untruncated_normal": "normal"}
 
 
-def build(name: str, given: Any, factories: Factories) -> Any:
+def build(name: str, given: Config, factories: Factories) -> Any:
     """The initializer that does what Keras's class does."""
     if name not in CLASSES:
         why = "; STFT makes the fixed frames of a signal layer, not weights" * (name == "STFT")
-        raise ValueError(f"get: Keras's {shown(name)} is not known here{why}.")
-    if not isinstance(given, Mapping):
-        raise TypeError(f"get: Keras's {name} needs a dict as 'config'; got {shown(given)}.")
+        raise ValueError(f"Keras's {shown(name)} is not known here{why}.")
     defaults, make = CLASSES[name]
     options = {option: value for option, value in given.items() if option != "seed"}
     unknown = set(options) - set(defaults)
     if unknown:
-        raise ValueError(f"get: Keras's {name} has no option {', '.join(sorted(unknown))}.")
+        raise ValueError(f"Keras's {name} has no option {', '.join(sorted(unknown))}.")
     return make(factories, **{**defaults, **options})
 
 
-def _about(mean: float, init: Any, f: Factories) -> Any:
-    return f["shifted"](init, mean) if mean else init
+def _normal(name: str, own: str) -> Callable[..., Any]:
+    """A normal distribution of Keras's class ``name``, which is ``own`` here but for its mean."""
+
+    def make(f: Factories, mean: Any, stddev: Any) -> Any:
+        init, offset = f[own](stddev), check_number(name, "mean", mean)
+        return f["shifted"](init, offset) if offset else init
+
+    return make
 
 
-def _between(f: Factories, minval: float, maxval: float) -> Any:
-    if minval == -maxval:
-        return f["symmetric_uniform"](maxval)
-    return _about(minval, f["uniform"](maxval - minval), f)
+def _between(f: Factories, minval: Any, maxval: Any) -> Any:
+    name = "RandomUniform"
+    low, high = check_number(name, "minval", minval), check_number(name, "maxval", maxval)
+    if not low < high:
+        raise ValueError(f"{name}: expected minval < maxval; got {low} and {high}.")
+    if low == -high:
+        return f["symmetric_uniform"](high)
+    return f["shifted"](f["uniform"](high - low), low) if low else f["uniform"](high)
 
 
 def _plain(name: str) -> Callable[..., Any]:
@@ -57,7 +65,9 @@ def _scaling(name: str, **fixed: Any) -> Callable[..., Any]:
         axes = {"in_axis": input_axes, "out_axis": output_axes}
         if "distribution" in options:
             asked = options["distribution"]
-            options["distribution"] = _DISTRIBUTIONS.get(asked, asked)
+            options["distribution"] = (
+                _DISTRIBUTIONS.get(asked, asked) if isinstance(asked, str) else asked
+            )
         return f[name](**options, **{role: axis for role, axis in axes.items() if axis is not None})
 
     return make
@@ -72,11 +82,8 @@ CLASSES: dict[str, tuple[Config, Callable[..., Any]]] = {
     "Zeros": ({}, _plain("zeros")),
     "Ones": ({}, _plain("ones")),
     "Constant": ({"value": 0.0}, _plain("constant")),
-    "RandomNormal": (_NORMAL, lambda f, mean, stddev: _about(mean, f["normal"](stddev), f)),
-    "TruncatedNormal": (
-        _NORMAL,
-        lambda f, mean, stddev: _about(mean, f["truncated_normal"](stddev), f),
-    ),
+    "RandomNormal": (_NORMAL, _normal("RandomNormal", "normal")),
+    "TruncatedNormal": (_NORMAL, _normal("TruncatedNormal", "truncated_normal")),
     "RandomUniform": ({"minval": -0.05, "maxval": 0.05}, _between),
     "VarianceScaling": (_SCALING, _scaling("variance_scaling")),
     **{

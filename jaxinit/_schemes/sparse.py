@@ -12,12 +12,14 @@ import numpy as np
 
 from .._random import draw, laws, sharding
 from .._random.sharding import OutSharding
+from .._random.spread import Spread
 from .._random.stream import check_key, fold_in
 from . import layout_options
 from .base import Initializer, given_options
-from .checks import DType, check_number, check_positive, check_range, dtype_name
+from .checks import DType, check_number, check_positive, dtype_name
 from .fans import DENSE, Axes, Layout
 from .matrix_view import MatrixView, matrix_view
+from .ranges import check_spread
 
 
 class _Thinning(NamedTuple):
@@ -50,6 +52,9 @@ class Sparse(Initializer):
     def call(self) -> tuple[str, dict[str, Any]]:
         return self.factory, layout_options.axes_as_options(given_options(self))
 
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread:
+        return laws.NORMAL.magnitudes(dtype.kind == "c").times(self.stddev)
+
     def _make(
         self,
         key: jax.Array,
@@ -58,7 +63,7 @@ class Sparse(Initializer):
         out_sharding: OutSharding,
     ) -> jax.Array:
         check_key(self.name, key)
-        check_range(self.name, laws.NORMAL.bound * self.stddev, dtype)
+        check_spread(self.name, self.spread(shape, dtype), dtype)
         view = matrix_view(self.name, self.layout, shape)
         if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
@@ -94,6 +99,9 @@ def sparse(
         window of a convolution, whose inputs count too.
       dtype: the dtype where the call gives none.
       layout: in place of the axes, what each of them is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.

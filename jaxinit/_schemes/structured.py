@@ -19,19 +19,25 @@ from jax import lax
 
 from .._random import draw, sharding
 from .._random.sharding import OutSharding
+from .._random.spread import POINT, Spread
 from . import layout_options
 from .base import Initializer
 from .checks import (
     DType,
-    check_int,
+    check_axes,
+    check_count,
+    check_dtype,
+    check_held,
+    check_inexact,
     check_nonzero,
-    check_range,
     dtype_name,
+    is_sequence,
     refuse_key,
     shown,
 )
-from .fans import DENSE, Layout, check_count
+from .fans import DENSE, Layout
 from .matrix_view import MatrixView, matrix_view
+from .ranges import check_spread
 
 Array = jax.Array
 
@@ -44,14 +50,14 @@ def _identity(row: Array, column: Array, rows: int, columns: int) -> Array:
 
 def _hadamard(row: Array, column: Array, rows: int, columns: int) -> Array:
     """Sylvester's matrix, element (-1)^(common bits of row and column), with unit rows."""
-    order = 2 ** math.ceil(math.log2(max(rows, columns, 1)))
     odd = lax.population_count(row & column) & 1
-    return jnp.where(odd == 1, np.float32(-1), np.float32(1)) * np.float32(order**-0.5)
+    unit = np.float32(_order(rows, columns) ** -0.5)
+    return jnp.where(odd == 1, np.float32(-1), np.float32(1)) * unit
 
 
-def _zer_o(row: Array, column: Array, rows: int, columns: int) -> Array:
-    pattern = _hadamard if columns > rows else _identity
-    return pattern(row, column, rows, columns)
+def _order(rows: int, columns: int) -> int:
+    """Of the least Hadamard matrix of Sylvester that has so many rows and columns."""
+    return 2 ** math.ceil(math.log2(max(rows, columns, 1)))
 
 
 class _Placed(NamedTuple):
@@ -89,15 +95,19 @@ class Pattern(Initializer):
 
     layout: Layout
 
-    @property
     @abstractmethod
-    def element(self) -> Element:
+    def element(self, view: MatrixView) -> Element:
         """The element at a row and a column."""
 
     @property
     def factor(self) -> float:
         """What multiplies every element."""
         return 1.0
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread:
+        view = matrix_view(self.name, self.layout, shape)
+        order = _order(view.rows, view.columns) if self.element(view) is _hadamard else 1
+        return POINT.times(self.factor * order**-0.5)
 
     def _shifts(self, view: MatrixView) -> tuple[int, ...]:
         """By how much the kernel is turned along each of its axes."""
@@ -110,11 +120,12 @@ class Pattern(Initializer):
         dtype: np.dtype,
         out_sharding: OutSharding,
     ) -> jax.Array:
-        check_range(self.name, abs(self.factor), dtype)
         view = matrix_view(self.name, self.layout, shape)
         if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
-        spec = _Placed(self.element, view, dtype, self._shifts(view))
+        if jnp.issubdtype(dtype, jnp.inexact):
+            check_spread(self.name, self.spread(shape, dtype), dtype)
+        spec = _Placed(self.element(view), view, dtype, self._shifts(view))
         wide = np.float64 if dtype in (np.float64, np.complex128) else np.float32
         return sharding.assemble(
             _patterned_kernel, spec, wide(self.factor), out_sharding=out_sharding
@@ -130,26 +141,34 @@ class Identity(Pattern):
     shift: int | tuple[int, ...] = 0
     layout: Layout = DENSE
 
-    @property
-    def element(self) -> Element:
+    def element(self, view: MatrixView) -> Element:
         return _identity
 
     @property
     def factor(self) -> float:
         return self.gain
 
+    def _dtype(self, dtype: DType) -> np.dtype:
+        """The dtype; one of integers too, if it holds the gain."""
+        checked = check_dtype(self.name, dtype, self.dtype)
+        if not jnp.issubdtype(checked, jnp.integer):
+            return check_inexact(self.name, checked)
+        check_held(self.name, "gain", self.gain, checked)
+        return checked
+
     def _shifts(self, view: MatrixView) -> tuple[int, ...]:
         """One for each axis; a single int shifts the outputs."""
         rank = len(view.shape)
-        if isinstance(self.shift, int):
+        shifts = self.shift
+        if isinstance(shifts, int):
             last = view.roles.out_axis[-1:]
-            return tuple(self.shift if axis in last else 0 for axis in range(rank))
-        if len(self.shift) != rank:
+            shifts = tuple(shifts if axis in last else 0 for axis in range(rank))
+        if len(shifts) != rank:
             raise ValueError(
-                f"{self.name}: shift {self.shift} has {len(self.shift)} entries, shape "
+                f"{self.name}: shift {shown(shifts)} has {len(shifts)} entries, shape "
                 f"{view.shape} has {rank} axes; give one an axis, or one int for the outputs."
             )
-        return self.shift
+        return tuple(shift % size for shift, size in zip(shifts, view.shape, strict=True))
 
 
 @dataclass(frozen=True, repr=False)
@@ -160,8 +179,7 @@ class Hadamard(Pattern):
     scale: float = 1.0
     layout: Layout = DENSE
 
-    @property
-    def element(self) -> Element:
+    def element(self, view: MatrixView) -> Element:
         return _hadamard
 
     @property
@@ -176,9 +194,8 @@ class ZerO(Pattern):
     factory = "zer_o"
     layout: Layout = DENSE
 
-    @property
-    def element(self) -> Element:
-        return _zer_o
+    def element(self, view: MatrixView) -> Element:
+        return _hadamard if view.columns > view.rows else _identity
 
 
 def identity(
@@ -201,10 +218,13 @@ def identity(
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: gain is 0 or not finite; at the call, fewer than two axes, a shift whose length
-        is not the number of axes, a dtype that is not floating or complex.
+        is not the number of axes, an integer dtype that does not hold gain, a bool dtype.
 
     Example:
       >>> import jax
@@ -227,6 +247,9 @@ def dirac(groups: int = 1, dtype: DType = None, *, layout: Layout | None = None)
       groups: the number of groups; it divides the outputs.
       dtype: the dtype where the call gives none.
       layout: in place of ``groups``, what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.
@@ -262,6 +285,9 @@ def hadamard(
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: scale is 0 or not finite; at the call, fewer than two axes, a dtype that is not
@@ -292,6 +318,9 @@ def zer_o(dtype: DType = None, *, layout: Layout | None = None) -> Initializer:
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: at the call, fewer than two axes, a dtype that is not floating or complex.
@@ -321,12 +350,5 @@ def _identity_of(
 
 
 def _check_shift(name: str, shift: int | Sequence[int]) -> int | tuple[int, ...]:
-    refuse_key(name, shift)
-    try:
-        if isinstance(shift, Sequence):
-            return tuple(check_int(name, "shift", entry) for entry in shift)
-        return check_int(name, "shift", shift)
-    except TypeError:
-        raise TypeError(
-            f"{name}: shift must be an int or a tuple of ints; got {shown(shift)}."
-        ) from None
+    checked = check_axes(name, "shift", shift)
+    return checked if is_sequence(shift) else checked[0]

@@ -1,7 +1,6 @@
 """Parameters that set time scales: biases of gates, steps and matrices of state-space models.
 
-Each is a formula of the shape and, where it is random, of uniform numbers. Logarithms and
-exponentials are those of the backend, and the last bits depend on them.
+Each is a formula of the shape and, where it is random, of uniform numbers.
 """
 
 from __future__ import annotations
@@ -16,10 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._random import draw, laws, sharding
+from .._random.elementary import guard_from, inverse_softplus, log1p
 from .._random.sharding import OutSharding
+from .._random.spread import POINT, Spread
 from .._random.stream import check_key
 from .base import Initializer
 from .checks import DType, check_number, check_positive, dtype_name, shown
+from .ranges import check_option, check_spread
 
 Array = jax.Array
 Shape = tuple[int, ...]
@@ -34,8 +36,15 @@ class Formula(Initializer):
     def values(self, given: Array | Shape, dtype: np.dtype) -> Array:
         """The array: of uniform numbers where it is random, else of the shape."""
 
-    def _check(self, shape: Shape) -> None:
-        """Raises where the formula is not for arrays of this shape."""
+    @abstractmethod
+    def largest(self, shape: Shape) -> float:
+        """The largest magnitude."""
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        """Raises where the formula is not for arrays of this shape, or computed in this dtype."""
+
+    def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread:
+        return POINT.times(self.largest(shape))
 
     def _make(
         self,
@@ -46,8 +55,10 @@ class Formula(Initializer):
     ) -> jax.Array:
         if dtype.kind == "c":
             raise ValueError(f"{self.name}: real by definition, not {dtype}; use a real dtype.")
-        self._check(shape)
         wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
+        self._check(shape, wide)
+        if math.prod(shape):
+            check_spread(self.name, self.spread(shape, dtype), dtype)
         spec = _Spec(self, shape, wide, dtype)
         if not self.random:
             return sharding.assemble(_evaluated, spec, out_sharding=out_sharding)
@@ -81,7 +92,11 @@ class Chrono(Formula):
     t_max: float
     order: str = "ifgo"
 
-    def _check(self, shape: Shape) -> None:
+    def largest(self, shape: Shape) -> float:
+        return math.log(self.t_max - 1)
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        check_option(self.name, "t_max", self.t_max, dtype)
         gates = len(self.order)
         if len(shape) != 1 or shape[0] % gates:
             raise ValueError(
@@ -92,7 +107,9 @@ class Chrono(Formula):
     def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
         size = given.shape[0] // len(self.order)
         first = self.order.index("f") * size
-        forget = jnp.log1p(given[first : first + size] * np.asarray(self.t_max - 2, dtype))
+        given = given[first : first + size]
+        guard = guard_from(given)
+        forget = log1p(guard(given * np.asarray(self.t_max - 2, dtype)), guard)
         gates = {"f": forget, "i": -forget}
         return jnp.concatenate([gates.get(gate, jnp.zeros_like(forget)) for gate in self.order])
 
@@ -109,10 +126,13 @@ def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initialize
         and Keras have "ifgo". Without an "i" (a fused or coupled cell) only forget gates are set.
       dtype: the dtype where the call gives none; real.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: t_max is not a number.
       ValueError: t_max is not above 2, order has no f; at the call, a shape that is not a bias of
-        that many gates, a dtype that is not real.
+        that many gates, a dtype that is not real, or too narrow for the values or for t_max.
 
     Example:
       >>> import jax
@@ -143,11 +163,19 @@ class MambaDtBias(Formula):
     dt_max: float = 0.1
     floor: float = 1e-4
 
+    def largest(self, shape: Shape) -> float:
+        ends = max(self.dt_min, self.floor), max(self.dt_max, self.floor)
+        return max(abs(step + math.log(-math.expm1(-step))) for step in ends)
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
+        for option, value in (("dt_max", self.dt_max), ("floor", self.floor)):
+            check_option(self.name, option, value, dtype)
+
     def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
-        span, start = math.log(self.dt_max) - math.log(self.dt_min), math.log(self.dt_min)
-        step = jnp.exp(given * np.asarray(span, dtype) + np.asarray(start, dtype))
-        step = jnp.maximum(step, np.asarray(self.floor, dtype))
-        return step + jnp.log(-jnp.expm1(-step))
+        guard, (low, high) = guard_from(given), (math.log(self.dt_min), math.log(self.dt_max))
+        step = guard(given * np.asarray(high - low, dtype)) + np.asarray(low, dtype)
+        step = jnp.maximum(step, np.asarray(math.log(self.floor), dtype))
+        return inverse_softplus(step, guard)
 
 
 def mamba_dt_bias(
@@ -164,9 +192,13 @@ def mamba_dt_bias(
       floor: no step is below this, above 0.
       dtype: the dtype where the call gives none; real.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option is not a number.
-      ValueError: a range that is empty or not above 0; at the call, a dtype that is not real.
+      ValueError: a range that is empty or not above 0; at the call, a dtype that is not real, or
+        too narrow for the values or for an option.
 
     Example:
       >>> import jax
@@ -194,7 +226,10 @@ class MambaALog(Formula):
     factory = "mamba_a_log"
     random = False
 
-    def _check(self, shape: Shape) -> None:
+    def largest(self, shape: Shape) -> float:
+        return math.log(max(shape[-1], 1))
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if not shape:
             raise ValueError(
                 f"{self.name}: shape () has no axis of states; give (channels, states)."
@@ -213,6 +248,9 @@ def mamba_a_log(dtype: DType = None) -> Initializer:
 
     Args:
       dtype: the dtype where the call gives none; real. Mamba keeps it in float32.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       ValueError: at the call, a shape without axes, a dtype that is not real.
@@ -236,7 +274,11 @@ class Hippo(Formula):
     factory = "hippo"
     random = False
 
-    def _check(self, shape: Shape) -> None:
+    def largest(self, shape: Shape) -> float:
+        n = shape[-1]
+        return float(max(n, math.sqrt(max((2 * n - 1) * (2 * n - 3), 0))))
+
+    def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if len(shape) < 2 or shape[-1] != shape[-2]:
             raise ValueError(f"{self.name}: shape {shape} is not square in its last two axes.")
 
@@ -255,6 +297,9 @@ def hippo(dtype: DType = None) -> Initializer:
 
     Args:
       dtype: the dtype where the call gives none; real.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       ValueError: at the call, a shape that is not square in its last two axes; a dtype that is not

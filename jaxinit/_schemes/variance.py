@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args
 
-import jax
 import numpy as np
 
 from .._random import laws
 from .._random.laws import Law
-from .._random.sharding import OutSharding
 from . import layout_options
-from .base import Initializer, draw_scaled, given_options
-from .checks import DType, check_choice, check_positive, dtype_name, refuse_key, shown
+from .base import Drawn, Initializer, Moments, given_options
+from .checks import DType, check_choice, check_positive, dtype_name, is_sequence, refuse_key, shown
 from .fans import DENSE, Axes, Fans, Layout
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -41,7 +39,7 @@ _NAMES = {scheme: name for name, scheme in NAMED.items()}
 
 
 @dataclass(frozen=True, repr=False)
-class VarianceScaling(Initializer):
+class VarianceScaling(Drawn):
     """Mean zero and variance scale / n, n the fan that ``mode`` names."""
 
     factory = "variance_scaling"
@@ -59,16 +57,12 @@ class VarianceScaling(Initializer):
             options = {option: value for option, value in options.items() if option not in scheme}
         return name or self.factory, layout_options.axes_as_options(options)
 
-    def _make(
-        self,
-        key: jax.Array,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        out_sharding: OutSharding,
-    ) -> jax.Array:
+    def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         law, unit = _unit(self.distribution, dtype.kind == "c")
-        factor = self.stddev(shape) / unit
-        return draw_scaled(self, key, law, shape, dtype, factor, out_sharding)
+        return law, self.stddev(shape) / unit
+
+    def moments(self, shape: tuple[int, ...]) -> Moments:
+        return Moments(self.distribution, 0.0, self.stddev(shape))
 
     def stddev(self, shape: Sequence[int]) -> float:
         """The standard deviation asked for a kernel of this shape; 0 where it has no elements."""
@@ -143,6 +137,9 @@ def variance_scaling(
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: scale is not above 0, an unknown mode or distribution, a layout together with
@@ -206,6 +203,6 @@ def named_scaling(
 
 def _check_fans(name: str, fans: Any) -> Fans:
     """The two fans, as floats above 0."""
-    if isinstance(fans, str | bytes) or not isinstance(fans, Sequence) or len(fans) != 2:
+    if not is_sequence(fans) or len(fans) != 2:
         raise TypeError(f"{name}: fans must be (fan_in, fan_out); got {shown(fans)}.")
     return Fans(*(check_positive(name, "each of fans", fan) for fan in fans))

@@ -77,9 +77,11 @@ def test_a_wide_random_layer_keeps_q():
 
 
 def test_errors():
-    for q in (0, -1.0, float("nan"), "1"):
+    for q in (0, -1.0):
         with pytest.raises(ValueError, match=r"^mean_field: q must be a variance above 0; got"):
             mean_field("relu", q)
+    with pytest.raises(TypeError, match=r"^mean_field: q must be a number; got '1'\.$"):
+        mean_field("relu", "1")
     for q in (1.0, 2.0):
         with pytest.raises(ValueError, match=r"^mean_field: 'softmax' is not elementwise"):
             mean_field("softmax", q)

@@ -19,7 +19,8 @@ FLOORS = (
     ("_choose", "recipes", "_functions"),
     ("_infer", "_layers"),
     ("_check",),
-    ("linen", "nnx", "_command"),
+    ("_linen", "_nnx"),
+    ("linen", "nnx", "haiku", "equinox", "keras", "_command"),
     ("__init__",),
     ("__main__",),
 )
@@ -56,7 +57,8 @@ def imports_of(module, source, known):
         found = ".".join([*base, *filter(None, [name])])
         for alias in node.names:
             inner = f"{found}.{alias.name}".strip(".")
-            yield inner if inner in known else found
+            names_module = inner in known or f"{inner}.__init__" in known
+            yield inner if names_module else found or "__init__"
 
 
 def complaints(house):

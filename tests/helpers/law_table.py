@@ -24,6 +24,7 @@ COMPLEX_LAWS = {
     "complex_normal": (laws.NORMAL, {}),
     "complex_truncated": (TWO, {}),
     "complex_truncated ": (THREE, {"bound": 3.0}),
+    "complex_truncated  ": (laws.truncated_normal(-1e-3, 1e-3), {"bound": 1e-3}),
 }
 
 

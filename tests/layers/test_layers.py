@@ -216,6 +216,37 @@ def test_activation_is_applied_and_sets_the_kernel(activation):
     assert raw(module(x)) == raw(function(bare(x)) if function else bare(x))
 
 
+def test_mode_is_the_fan_of_the_recommendation():
+    expected = initializers.variance_scaling(2.0, "fan_avg", "truncated_normal")
+    x = jnp.ones((1, 16))
+    made = linen.Dense(256, activation="relu", mode="fan_avg").init(KEY, x)
+    plain = linen.Dense(256, kernel_init=expected).init(KEY, x)
+    assert jax.tree.map(raw, made) == jax.tree.map(raw, plain)
+    alone = linen.Dense(256, mode="fan_avg").init(KEY, x)  # no activation: as recommend(None)
+    plain = linen.Dense(256, kernel_init=initializers.glorot_normal()).init(KEY, x)
+    assert jax.tree.map(raw, alone) == jax.tree.map(raw, plain)
+    module = nnx.Linear(16, 256, activation="relu", mode="fan_avg", rngs=rngs())
+    plain = nnx.Linear(16, 256, kernel_init=expected, rngs=rngs())
+    assert raw(module.kernel[...]) == raw(plain.kernel[...])
+    attention = nnx.MultiHeadAttention(2, 16, 64, mode="fan_out", rngs=rngs())
+    assert attention.out.kernel[...].std() == pytest.approx(16**-0.5, rel=0.05)
+    attention = linen.MultiHeadAttention(2, mode="fan_out", out_kernel_init=jaxinit.normal)
+    with pytest.raises(ValueError, match=r"^linen\.DenseGeneral at 'out': mode='fan_out' is for"):
+        jax.eval_shape(attention.init, KEY, SEQUENCE)
+
+
+def test_an_activation_may_be_the_class_of_a_module():
+    """Its parameters are part of the layer, as those of an instance are."""
+    layer = linen.Dense(4, activation=flax_linen.PReLU)
+    params = layer.init(KEY, SEQUENCE)["params"]
+    assert list(params["activation"]) == ["negative_slope"]
+    plain = linen.Dense(4).apply({"params": params}, SEQUENCE)
+    got = layer.apply({"params": params}, SEQUENCE)
+    np.testing.assert_allclose(got, np.where(plain < 0, 0.01 * plain, plain), rtol=1e-6)
+    module = nnx.Linear(6, 4, activation=flax_nnx.PReLU, rngs=rngs())
+    assert "activation/negative_slope" in flat(module)
+
+
 def test_a_bias_may_have_the_kernels_fans():
     bound = 1 / math.sqrt(512)
     made = [
@@ -463,9 +494,13 @@ ERRORS = [
     (placed(lambda name: linen.Dense(4, activation="swiglu", name=name)), r"^linen\.Dense at 'up': 'swiglu' is no function of one array; apply it yourself\.$"),
     (placed(lambda name: linen.Dense(4, activation="reluu", name=name)), r"^linen\.Dense at 'up': recommend: unknown activation 'reluu'; did you mean"),
     (placed(lambda name: linen.Dense(4, activation="maxout", kernel_init=jaxinit.he_normal, name=name)), r"^linen\.Dense at 'up': 'maxout' is no function of one array; apply it yourself\.$"),
+    (placed(lambda name: linen.Dense(4, activation="relu", mode="fan_average", name=name)), r"^linen\.Dense at 'up': recommend: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan_average'; did you mean"),
+    (placed(lambda name: linen.Dense(4, kernel_init=jaxinit.he_normal, mode="fan_avg", name=name)), r"^linen\.Dense at 'up': mode='fan_avg' is for the initializer that activation chooses, and another one was given; give mode to that one, and leave it out here\.$"),
+    (lambda: nnx.Linear(6, 4, kernel_init=jaxinit.he_normal, mode="fan_avg", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: mode='fan_avg' is for the initializer"),
+    (lambda: nnx.MultiHeadAttention(2, 6, kernel_init=jaxinit.he_normal, mode="fan_avg", rngs=rngs()), r"^nnx\.MultiHeadAttention with kernel 6x6: mode='fan_avg' is for the initializer"),
     (placed(lambda name: linen.Dense(4, defaults="tf", name=name)), r"^linen\.Dense at 'up': defaults must be one of jax, keras, torch; got 'tf'\.$"),
     (placed(lambda name: linen.Einsum((6, 4), "bti,ihd->bthd", name=name)), r"^linen\.Einsum at 'up': layouts\.einsum: 'bti,ihd->bthd' has 3 axes for its kernel, whose shape is \(6, 4\)\.$"),
-    (placed(lambda name: linen.Einsum((7, 4), "bti,ij->btj", name=name)), r"^linen\.Einsum at 'up': layouts\.einsum: 'bti,ij->btj' has index 'i' of size 6 in its input and 7 in its kernel\.$"),
+    (placed(lambda name: linen.Einsum((7, 4), "bti,ij->btj", name=name)), r"^linen\.Einsum at 'up': layouts\.einsum: 'bti,ij->btj' gives index 'i' two sizes, 6 and 7\.$"),
     (placed(lambda name: linen.Conv(4, (3, 3), feature_group_count=4, name=name), IMAGE), r"^linen\.Conv at 'up': feature_group_count=4 does not divide the 6 input features\.$"),
     (placed(lambda name: linen.Conv(4, (3, 3), feature_group_count=3, name=name), IMAGE), r"^linen\.Conv at 'up': feature_group_count=3 does not divide the 4 output features\.$"),
     (placed(lambda name: linen.Dense(4, layout=layouts.fused(3), name=name)), r"^linen\.Dense at 'up': lecun_normal: 3 equal blocks do not divide axis 1 of shape \(6, 4\)"),
@@ -477,6 +512,18 @@ ERRORS = [
     (lambda: nnx.Conv(6, 4, (3, 3), feature_group_count=4, rngs=rngs()), r"^nnx\.Conv with kernel 3x3x1x4: feature_group_count=4 does not divide the 6 input features\.$"),
     (lambda: nnx.MultiHeadAttention(2, 6, in_kv_features=4, bias_init=FAN_BIAS, rngs=rngs()), r"^nnx\.MultiHeadAttention with kernel 6x6: bias_init asks for the kernel's fans, and queries have 6 inputs, keys and values 4; give one that needs no fans\.$"),
 ]  # fmt: skip
+
+
+TYPE_ERRORS = [
+    (lambda: linen.Dense(4, activation=flax_linen.Dense), r"^linen\.Dense: Dense is a class that needs arguments; give an instance as activation, or a function of one value\.$"),
+    (lambda: nnx.Linear(6, 4, activation=flax_linen.PReLU, rngs=rngs()), r"^nnx\.Linear with kernel 6x4: PReLU is a module of flax\.linen; give a function, or a module of flax\.nnx, as activation\.$"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "text"), TYPE_ERRORS, ids=range(len(TYPE_ERRORS)))
+def test_type_errors(call, text):
+    with pytest.raises(TypeError, match=text):
+        call()
 
 
 @pytest.mark.parametrize(("call", "text"), ERRORS, ids=range(len(ERRORS)))

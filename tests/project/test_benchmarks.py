@@ -77,11 +77,9 @@ def test_a_report_has_tables_and_figures(tmp_path):
     found = results.read(tmp_path / "all.json")
     text = report.markdown(found, "python -m benchmarks --quick")
     assert "| he_normal float32 2^5 | jaxinit | 2,500 |" in text
-    trees = {"table": "trees", "case": "linen 8", "contender": "jit", "leaves": 75, "seconds": 2.0}
-    report.throughput(found["rows"], tmp_path / "throughput.png")
-    report.trees([trees], tmp_path / "trees.png")
+    assert "of the fill |" not in text  # it differs tenfold with where the memory comes from
+    report.throughput(found["rows"], found["machine"], tmp_path / "throughput.png")
     assert (tmp_path / "throughput.png").stat().st_size > 10_000
-    assert (tmp_path / "trees.png").stat().st_size > 5_000
 
 
 @pytest.mark.parametrize("effort", cases.EFFORTS)

@@ -5,6 +5,8 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 
 import jax
 import jax.numpy as jnp
@@ -136,3 +138,20 @@ def test_audit_verify(tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: a does not match its checksum (1 of 1 pieces)\n"
     assert main(["audit", "--verify", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("verify: ")
+
+
+def test_the_script_and_its_version(capsys):
+    """pyproject.toml names a function that exits with what it returns."""
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
+    script = EntryPoint("jaxinit", project["scripts"]["jaxinit"], "console_scripts")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        script.load()(["--version"])
+    assert capsys.readouterr().out == f"jaxinit {jaxinit.__version__}\n"
+
+
+def test_a_factory_is_looked_for_in_the_working_directory(tmp_path, monkeypatch, capsys):
+    """As ``python -m`` does; the script's own folder is on sys.path instead."""
+    (tmp_path / "made_here.py").write_text("def small():\n    return (lambda: {'a': 1.0}),\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [p for p in sys.path if p not in ("", str(tmp_path))])
+    assert main(["init", "made_here:small", "--dry-run"]) == 0

@@ -11,7 +11,7 @@ import pytest
 from law_table import COMPLEX_LAWS, EDGES, REAL_LAWS, THREE, TWO, some_words
 from scipy import special, stats
 
-from jaxinit._random import laws
+from jaxinit._random import laws, spread
 
 CHUNK = 2**24
 STRIDE = 4099  # prime, so that the words of a stride end in everything
@@ -94,7 +94,9 @@ def test_accuracy_at_the_edges():
 
 
 def test_the_accuracy_check_has_power():
-    wrong = laws.Law("wrong", lambda w: laws.normal(w) * np.float32(1.000002), None, 7.0)
+    wrong = laws.Law(
+        "wrong", lambda w: laws.normal(w) * np.float32(1.000002), None, spread.normal()
+    )
     with pytest.raises(AssertionError):
         check_law(wrong, SYMMETRIC["normal"][1], exhaustive=False)
 
@@ -105,6 +107,19 @@ def test_uniform_endpoints_and_grid():
     np.testing.assert_allclose(value, (w + 0.5) / 2**32, rtol=1e-7)
     assert value[0] == 2.0**-33
     assert value[-1] == 1.0
+
+
+def test_the_last_bit_of_uniform_values():
+    """docs/stream.md: ties of a word's conversion go to even before the half is added."""
+    w = np.arange(2**31, 2**32, 4099, dtype=np.uint64).astype(np.uint32)
+    for law, ties in ((laws.UNIFORM, 1 / 256), (laws.SYMMETRIC_UNIFORM, 1 / 128)):
+        value = np.abs(np.asarray(law(jnp.asarray(w))[0]))
+        above = value[value >= 0.5].view(np.uint32)
+        assert (above & 1).mean() == pytest.approx((1 - ties) / 2, abs=5e-4)
+    value = np.asarray(laws.UNIFORM(jnp.asarray(w))[0])
+    exact = (w + 0.5) / 2**32
+    assert (np.abs(value - exact) < np.spacing(value)).all()
+    assert (value != exact.astype(np.float32)).any()
 
 
 BOUNDS = [(5, 7), (-7, -5), (-1, 3), (0, 1), (-1, 8), (2, math.inf), (-math.inf, 2), (30, 31), (36, 37)]  # fmt: skip # noqa: E501
@@ -167,6 +182,15 @@ def test_the_modulus_of_a_complex_truncated_normal(bound):
     exact = np.sqrt(-np.log1p((w + 0.5) / 2**32 * math.expm1(-(bound**2))))
     np.testing.assert_allclose(modulus[exact > 0.5], exact[exact > 0.5], rtol=1e-6)
     np.testing.assert_allclose(modulus, exact, atol=2e-4)
+
+
+@pytest.mark.parametrize("bound", [1e-6, 1e-4, 0.5])
+def test_the_modulus_is_as_exact_where_all_of_it_is_small(bound):
+    (w,) = some_words(32, 1)
+    real, imag = laws.truncated_normal(-bound, bound)(jnp.asarray(w), jnp.zeros_like(w))
+    modulus = np.hypot(np.asarray(real, np.float64), np.asarray(imag, np.float64))
+    exact = np.sqrt(-np.log1p((w + 0.5) / 2**32 * math.expm1(-(bound**2))))
+    np.testing.assert_allclose(modulus, exact, rtol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["normal", "truncated at 2", "truncated at 3"])

@@ -230,6 +230,13 @@ def test_a_keras_config_gives_kerass_law(name, config, law):
         assert x.max() > mean + 0.95 * (largest - mean)
 
 
+def test_keras_constant_arrays():
+    for kind in ("__numpy__", "__tensor__"):
+        value = {"class_name": kind, "config": {"value": [1.0, 2.0], "dtype": "float32"}}
+        given = {"class_name": "Constant", "config": {"value": value}}
+        assert initializers.get(given) == initializers.constant(np.float32([1, 2]))
+
+
 def test_keras_matrices():
     assert initializers.get("Orthogonal") == initializers.orthogonal()
     given = {"class_name": "OrthogonalInitializer", "config": {"gain": 2.0, "seed": None}}
@@ -245,12 +252,14 @@ def test_keras_matrices():
         ("get", ValueError, r"^get: no initializer is called 'get'"),
         (3, TypeError, r"^get: expected a name, a config with 'name' \(or Keras's 'class_name'\), or an initializer; got 3\.$"),
         ({"name": "he_normal", "scale": 2}, TypeError, r"^get: he_normal: got an unexpected keyword argument 'scale'$"),
-        ({"name": "normal", "stddev": -1}, ValueError, r"^normal: stddev must be above 0"),
+        ({"name": "normal", "stddev": -1}, ValueError, r"^get: normal: stddev must be above 0"),
         ({"class_name": "STFT"}, ValueError, r"^get: Keras's 'STFT' is not known here; STFT makes the fixed frames of a signal layer, not weights\.$"),
+        ({"class_name": "RandomUniform", "config": {"minval": 1, "maxval": 0}}, ValueError, r"^get: RandomUniform: expected minval < maxval; got 1\.0 and 0\.0\.$"),
+        ({"name": "array", "value": [1], "dtype": "int32"}, TypeError, r"^get: \{.*\} is a config of an option, not of an initializer\.$"),
         ({"class_name": "Mine"}, ValueError, r"^get: Keras's 'Mine' is not known here\.$"),
         ({"class_name": "HeNormal", "config": {"gain": 2}}, ValueError, r"^get: Keras's HeNormal has no option gain\.$"),
     ],
-    ids=range(8),
+    ids=range(10),
 )  # fmt: skip
 def test_what_get_refuses(given, error, text):
     with pytest.raises(error, match=text):

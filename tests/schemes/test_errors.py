@@ -28,6 +28,11 @@ CASES = [
     (lambda: jaxinit.normal(KEY, (3, -1)), ValueError, r"^normal: shape \(3, -1\) has a negative dimension; use sizes of 0 or more\.$"),
     (lambda: jaxinit.normal(KEY, b"x"), TypeError, r"^normal: shape must be a sequence of ints; got b'x'\.$"),
     (lambda: jaxinit.normal(KEY, None), TypeError, r"^normal: shape must be a sequence of ints; got None\.$"),
+    (lambda: jaxinit.fans(256), ValueError, r"^fans: shape \(256,\) has no input axis -2; fans need at least two axes\."),
+    (lambda: jaxinit.fans("x"), TypeError, r"^fans: shape must be a sequence of ints; got 'x'\.$"),
+    (lambda: jaxinit.normal(KEY, bytearray(b"x")), TypeError, r"^normal: shape must be a sequence of ints; got bytearray"),
+    (lambda: jaxinit.normal(KEY, (2**31, 2**31)), ValueError, r"^normal: shape \(2147483648, 2147483648\) is too large; an array has at most 2\^59 elements\.$"),
+    (lambda: jaxinit.normal((4, 4), KEY), TypeError, r"^normal: shape must be a sequence of ints; got a random key\. It is the second argument, after the key\.$"),
     (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
     # layouts and blocks
     (lambda: initializers.he_normal(in_axis=0, layout=Layout()), ValueError, r"^he_normal: layout already says what each axis is; leave out in_axis, or the layout\.$"),
@@ -66,6 +71,12 @@ CASES = [
     (lambda: initializers.normal(True), TypeError, r"^normal: stddev must be a number; got True\.$"),
     (lambda: initializers.normal(np.ones(3)), TypeError, r"^normal: stddev must be a number; got float64\[3\]\.$"),
     (lambda: initializers.constant([[1], [2, 3]]), TypeError, r"^constant: value must be a number or an array of numbers; got \[\[1\], \[2, 3\]\]\.$"),
+    (lambda: initializers.repeated(HE, 2, tiled="no"), TypeError, r"^repeated: tiled must be True or False; got 'no'\.$"),
+    (lambda: initializers.scaled(jnp.tanh, 2.0), TypeError, r"^scaled: init must be an initializer, a function of \(key, shape, dtype\); got .*tanh.*, which takes other arguments\.$"),
+    (lambda: initializers.scaled(int, 2.0), TypeError, r"^scaled: init must be an initializer; got <class 'int'>\.$"),
+    (lambda: initializers.he_normal(in_axis=True), TypeError, r"^he_normal: in_axis must be an int or a tuple of ints; got True\.$"),
+    (lambda: initializers.he_normal(in_axis=b"x"), TypeError, r"^he_normal: in_axis must be an int or a tuple of ints; got b'x'\.$"),
+    (lambda: initializers.normal(dtype=object), TypeError, r"^normal: dtype must name a dtype, as jnp\.float32 or 'bfloat16'; got <class 'object'>\.$"),
     (lambda: initializers.repeated(HE, 2, axis=None), TypeError, r"^repeated: axis must be an int; got None\.$"),
     (lambda: initializers.chrono(50.0, "iigo"), ValueError, r"^chrono: order must name each gate by its letter, f among them; got 'iigo'\.$"),
     # a factory used as an initializer
@@ -87,6 +98,11 @@ CASES = [
     (lambda: initializers.identity(0.0), ValueError, r"^identity: gain must not be 0\. For zeros use jaxinit\.zeros\.$"),
     (lambda: initializers.identity(shift=0.5), TypeError, r"^identity: shift must be an int or a tuple of ints; got 0\.5\.$"),
     (lambda: jaxinit.identity(None, (4, 4), shift=(1,)), ValueError, r"^identity: shift \(1,\) has 1 entries, shape \(4, 4\) has 2 axes; give one an axis, or one int for the outputs\.$"),
+    (lambda: jaxinit.identity(None, (4, 4), "int8", gain=0.5), ValueError, r"^identity: int8 does not hold gain=0\.5; use a floating dtype, as jnp\.float32\.$"),
+    (lambda: jaxinit.identity(None, (4, 4), "uint8", gain=-1), ValueError, r"^identity: uint8 does not hold gain=-1; use"),
+    (lambda: jaxinit.identity(None, (4, 4), "int32", gain=2**24 + 1), ValueError, r"^identity: int32 does not hold gain=1\.67772e\+07; use"),
+    (lambda: jaxinit.dirac(None, (3, 4, 4), bool), ValueError, r"^dirac: draws real or complex numbers, not bool"),
+    (lambda: initializers.normal(3 - 4j), TypeError, r"^normal: stddev must be a real number; got \(3-4j\)\. Give a real one, as its magnitude 5\.$"),
     (lambda: initializers.dirac(0), ValueError, r"^dirac: groups must be a positive int; got 0\.$"),
     (lambda: initializers.dirac(2, layout=jaxinit.Layout()), ValueError, r"^dirac: layout already says what each axis is; leave out groups, or the layout\.$"),
     (lambda: jaxinit.dirac(None, (3, 4, 5), groups=2), ValueError, r"^dirac: groups=2 does not divide the 5 outputs"),
@@ -127,6 +143,25 @@ def test_sharding_with_too_many_entries():
     text = r"^ones: out_sharding .* has 3 entries, shape \(4, 4\) has 2 axes\.$"
     with pytest.raises(ValueError, match=text):
         jaxinit.ones(KEY, (4, 4), None, sharding)
+
+
+def test_shardings_that_do_not_fit_the_mesh():
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    sharding = jax.sharding.NamedSharding(mesh, P("d"))
+    text = r"^he_normal: inside jit a sharding over explicit axes needs its mesh in the context; enter jax\.set_mesh"
+    with pytest.raises(ValueError, match=text):
+        jax.jit(lambda key: jaxinit.he_normal(key, (8, 8), None, sharding))(KEY)
+    text = r"^he_normal: axis 0 of shape \(6, 8\) does not divide over the 4 devices of .*, as explicit axes of a mesh need\.$"
+    with pytest.raises(ValueError, match=text):
+        jaxinit.he_normal(KEY, (6, 8), None, sharding)
+    with jax.set_mesh(mesh):
+        text = r"^zeros: out_sharding .* names 'x'; the axes of the mesh are d, m, each to be named at most once\.$"
+        with pytest.raises(ValueError, match=text):
+            jaxinit.zeros(KEY, (8, 8), None, P("x"))
+        with pytest.raises(
+            ValueError, match=r"^zeros: out_sharding .* names one axis twice; the axes"
+        ):
+            jaxinit.zeros(KEY, (8, 8), None, P("d", "d"))
 
 
 def test_errors_come_under_a_trace_too():

@@ -74,6 +74,26 @@ def test_einsum_by_example(equation, shapes, expected):
     assert layouts.einsum(equation, *shapes) == expected
 
 
+@pytest.mark.parametrize(
+    ("equation", "inputs", "kernel", "expected"),
+    [
+        ("a...d,ej...f->adef", (2, 3, 4), (5, 6, 3, 7), Layout((2,), (0, 3))),
+        ("d...ab,bc...->adc", (2, 3, 4, 5), (5, 6, 3), Layout((0, 2), (1,))),
+        ("...i,ij->j", (2, 3, 4), (4, 5), Layout((0,), (1,), in_repeat=6)),
+        ("aab,bc->ac", (3, 3, 4), (4, 5), Layout((0,), (1,))),
+        ("ab,bb->ab", (3, 4), (4, 4), Layout((), (), (0, 1))),
+        ("ab,bb->a", (3, 4), (4, 4), Layout((0,), (), (1,))),
+        ("ab,cb->ac", (3, 4), (2, 1), Layout((1,), (0,), in_repeat=4)),
+    ],
+)
+def test_einsum_as_jax_accepts_it(equation, inputs, kernel, expected):
+    """A summed ellipsis, repeated indices, an axis of size 1 against a longer one."""
+    layout = layouts.einsum(equation, inputs, kernel)
+    assert layout == expected
+    outputs = jnp.einsum(equation, jnp.ones(inputs), jnp.ones(kernel))
+    assert layout.fans(kernel).fan_in == outputs.mean()
+
+
 CONVOLUTIONS = [
     {"strides": 1, "groups": 1},
     {"strides": 2, "groups": 1},
@@ -172,22 +192,25 @@ def test_an_initializer_takes_a_layout(name):
 ERRORS = [
     (lambda: layouts.einsum("bti,ihd"), r"^layouts\.einsum: expected 'input,kernel->output', as 'bti,ihd->bthd'; got 'bti,ihd'\.$"),
     (lambda: layouts.einsum("bti->bt"), r"^layouts\.einsum: expected 'input,kernel->output'"),
-    (lambda: layouts.einsum("bii,ij->bj"), r"^layouts\.einsum: 'bii' in 'bii,ij->bj' must have each index once, a letter, and at most one ellipsis\.$"),
-    (lambda: layouts.einsum("b1,1j->bj"), r"^layouts\.einsum: 'b1' in"),
-    (lambda: layouts.einsum("......i,ij->...j"), r"must have each index once"),
+    (lambda: layouts.einsum("b1,1j->bj"), r"^layouts\.einsum: 'b1' in 'b1,1j->bj' must have a letter for each index, and at most one ellipsis\.$"),
+    (lambda: layouts.einsum("......i,ij->...j"), r"at most one ellipsis"),
+    (lambda: layouts.einsum("bi,ij->bjj"), r"^layouts\.einsum: the output 'bjj' of 'bi,ij->bjj' must have each index once\.$"),
     (lambda: layouts.einsum("bi,ij->bk"), r"^layouts\.einsum: 'k' must stand on both sides of 'bi,ij->bk'\.$"),
-    (lambda: layouts.einsum("...i,ij->j"), r"^layouts\.einsum: the ellipsis must stand on both sides"),
+    (lambda: layouts.einsum("...i,ij->j"), r"^layouts\.einsum: '...i,ij->j' sums its input over an ellipsis, which the kernel does not have"),
     (lambda: layouts.einsum("bi,ij->bj", None, (2, 3, 4)), r"^layouts\.einsum: 'bi,ij->bj' has 2 axes for its kernel, whose shape is \(2, 3, 4\)\.$"),
     (lambda: layouts.einsum("...bi,ij->...bj", (4,)), r"^layouts\.einsum: '...bi,ij->...bj' has 2 axes or more for its input, whose shape is \(4,\)\.$"),
-    (lambda: layouts.einsum("bi,ij->bj", (2, 5), (4, 3)), r"^layouts\.einsum: 'bi,ij->bj' has index 'i' of size 5 in its input and 4 in its kernel\.$"),
+    (lambda: layouts.einsum("bi,ij->bj", (2, 5), (4, 3)), r"^layouts\.einsum: 'bi,ij->bj' gives index 'i' two sizes, 5 and 4\.$"),
+    (lambda: layouts.einsum("...i,...ij->...j", (2, 5), (3, 5, 4)), r"^layouts\.einsum: '...i,...ij->...j' gives an axis of the ellipsis two sizes, 2 and 3\.$"),
     (lambda: layouts.einsum("bti,ij->bj"), r"^layouts\.einsum: 'bti,ij->bj' sums its input over 't', which the kernel does not have; give input_shape, whose size there multiplies fan_in\.$"),
     (lambda: layouts.einsum("...i,...ij->...j"), r"^layouts\.einsum: the kernel of '...i,...ij->...j' has an ellipsis; give kernel_shape, which says how many axes that is\.$"),
-    (lambda: layouts.attention("keys"), r"^layouts\.attention: projection must be query, key, value or out; got 'keys'\.$"),
+    (lambda: layouts.attention("keys"), r"^layouts\.attention: projection must be one of query, key, value, out; got 'keys'; did you mean key\?$"),
     (lambda: layouts.conv(0), r"^layouts\.conv: strides must be a positive int; got 0\.$"),
+    (lambda: layouts.conv(0.5), r"^layouts\.conv: strides must be a positive int; got 0\.5\.$"),
+    (lambda: layouts.conv(2, axes=10**6), r"^layouts\.conv: axes must be at most 64, the most axes that an array has; got 1000000\.$"),
     (lambda: layouts.conv((2, 0)), r"^layouts\.conv: each of strides must be a positive int; got 0\.$"),
     (lambda: layouts.conv(groups=-1), r"^layouts\.conv: groups must be a positive int; got -1\.$"),
     (lambda: layouts.general_dense(0), r"^layouts\.general_dense: in_axes must be a positive int; got 0\.$"),
-    (lambda: layouts.fused(()), r"^Layout: blocks must be a number of equal blocks or a tuple of their sizes; got \(\)\.$"),
+    (lambda: layouts.fused(()), r"^layouts\.fused: blocks must be a number of equal blocks or a tuple of their sizes; got \(\)\.$"),
 ]  # fmt: skip
 
 
