@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 
+import jax
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from . import __version__, _command
+from . import _verify as _golden
 from ._check.audit import audit
 from ._choose.recommend import recommend
 from ._make.formats import FORMATS
@@ -52,11 +54,19 @@ def _audit(arguments: argparse.Namespace) -> int:
     return int("error" in found or (arguments.strict and "warning" in found))
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    rows = _golden.verify(arguments.devices, progress=True)
+    print(_golden.table(rows))
+    equal = [equal for row in rows for equal in row.equal.values()]
+    print(f"\n{equal.count(False)} of {len(equal)} arrays differ; JAX {jax.__version__}.")
+    return int(not all(equal))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
-    That is 0, or 1 where an audit found errors or damage, or 2 where the command could not be run;
-    why is then one line on stderr.
+    That is 0; 1 where an audit found errors or damage, or where values differ; 2 where the command
+    could not be run, and then one line on stderr says why.
     """
     parser = argparse.ArgumentParser(prog="jaxinit", description=__doc__)
     parser.add_argument("--version", action="version", version=f"jaxinit {__version__}")
@@ -85,6 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--verify", action="store_true", help="compare it with the checksums that a save wrote"
     )
     check.set_defaults(run=_audit)
+    promise = commands.add_parser(
+        "verify", help="say whether this machine gives the values that jaxinit promises"
+    )
+    promise.add_argument(
+        "--devices", action="store_true", help="each device of this process, and a mesh of them"
+    )
+    promise.set_defaults(run=_verify)
     parsed = parser.parse_args(arguments)
     try:
         return parsed.run(parsed) or 0

@@ -49,7 +49,7 @@ class Spread(NamedTuple):
 
     def share(self, limit: float) -> float:
         """The share of values whose magnitude is at most ``limit``."""
-        return self.within(limit / self.factor, *self.parameters) if self.factor else 0.0
+        return self.within(limit / self.factor, *self.parameters) if self.factor else 1.0
 
 
 def _capped(limit: float, cap: float, inner: Spread) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ from .checks import (
     dtype_name,
 )
 from .fans import Layout
-from .ranges import check_loss, check_option, loss
+from .ranges import check_option, loss, warn
 from .static_array import StaticArray
 
 
@@ -56,6 +57,15 @@ class Changed(Initializer):
             return None
         return self._spread_of(inner)
 
+    def _lost(self, shape: tuple[int, ...], dtype: np.dtype) -> str | None:
+        """What is lost where many of the values are rounded to zero."""
+        try:
+            return _lost(self, shape, dtype)
+        except (
+            TypeError
+        ):  # it holds a function that has no hash, and nothing is known of its values
+            return None
+
     def _dtype(self, dtype: DType) -> np.dtype:
         inner = getattr(self.init, "dtype", None)
         return check_inexact(self.name, check_dtype(self.name, dtype, self.dtype, inner))
@@ -69,9 +79,7 @@ class Changed(Initializer):
     ) -> jax.Array:
         wide = _wide(dtype)
         self._check(shape, wide)
-        spread = self.spread(shape, dtype)
-        if spread is not None:  # what overflows becomes the largest value instead
-            check_loss(self.name, spread, dtype)
+        warn(self.name, self._lost(shape, dtype))  # what overflows becomes the largest value
         options = {} if out_sharding is None else {"out_sharding": out_sharding}
         made = self.init(key, shape, wide, **options)
         return sharding.assemble(_changed, (self.step, dtype), made, out_sharding=out_sharding)
@@ -93,6 +101,12 @@ class Changed(Initializer):
         if not isinstance(self.init, Initializer):
             return named
         return replace(named, init=self.init.fitted(label, layout, kernel))
+
+
+@lru_cache(maxsize=1024)
+def _lost(init: Changed, shape: tuple[int, ...], dtype: np.dtype) -> str | None:
+    spread = init.spread(shape, dtype)
+    return None if spread is None else loss(spread, dtype)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:

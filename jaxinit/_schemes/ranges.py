@@ -32,11 +32,6 @@ def check_spread(name: str, spread: Spread, dtype: np.dtype, factor: float = 1.0
         _report(name, *problem)
 
 
-def check_loss(name: str, spread: Spread, dtype: np.dtype) -> None:
-    """Warns where many values are rounded to zero."""
-    _report(name, None, loss(spread, dtype))
-
-
 def check_option(name: str, option: str, value: float, dtype: np.dtype) -> None:
     """Raises where a number to compute with is beyond the dtype, or so small that it is 0 there."""
     info = jnp.finfo(dtype)
@@ -50,6 +45,11 @@ def check_option(name: str, option: str, value: float, dtype: np.dtype) -> None:
 def _report(name: str, error: str | None, warning: str | None) -> None:
     if error:
         raise ValueError(f"{name}: {error}")
+    warn(name, warning)
+
+
+def warn(name: str, warning: str | None) -> None:
+    """Warns the caller of jaxinit, if there is something to say."""
     if warning:
         warnings.warn(f"{name}: {warning}", stacklevel=_callers_level())
 

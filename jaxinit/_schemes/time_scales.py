@@ -227,7 +227,7 @@ class MambaALog(Formula):
     random = False
 
     def largest(self, shape: Shape) -> float:
-        return math.log(max(shape[-1], 1))
+        return math.log(max(shape[-1], 2))
 
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if not shape:

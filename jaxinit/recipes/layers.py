@@ -178,7 +178,7 @@ def mimetic_attention(
     a, b = (max(abs(pair[i]) for pair in (first, second)) for i in (0, 1))
     # No singular value is above the sum of a row's magnitudes.
     largest = size * (a * laws.NORMAL.spread.bound / math.sqrt(size) + b)
-    check_spread(name, POINT.times(largest), np.dtype(np.float32))
+    check_spread(name, POINT.times(largest or 1.0), np.dtype(np.float32))
     gaussian = normal(1 / math.sqrt(size))
 
     def product(number: int, mixed: tuple[float, float], sign: float) -> jax.Array:

@@ -20,7 +20,7 @@ FLOORS = (
     ("_infer", "_layers"),
     ("_check",),
     ("_linen", "_nnx"),
-    ("linen", "nnx", "haiku", "equinox", "keras", "_command"),
+    ("linen", "nnx", "haiku", "equinox", "keras", "_command", "_verify"),
     ("__init__",),
     ("__main__",),
 )

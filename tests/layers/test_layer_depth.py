@@ -5,6 +5,8 @@ python tests/layers/test_layer_depth.py  # the table, with tanh and sigmoid next
 
 from __future__ import annotations
 
+from functools import cache
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -80,16 +82,19 @@ KINDS = {
 }  # fmt: skip
 
 
+@cache
+def layer_step(kind, activation):
+    """A layer with fresh weights, compiled once for all depths and seeds."""
+    width, _, make = KINDS[kind]
+    name, exact = activation.partition(" ")[0], " " in activation
+    layer = make(width, {"activation": name, "kernel_init": EXACT_ELU if exact else None})
+    return jax.jit(lambda key, x: layer.init_with_output(key, x)[0])
+
+
 def ratio(kind, activation, seed):
     """E[y^2] after fifty layers over E[x^2]."""
     width, inputs, make = KINDS[kind]
-    name, exact = activation.partition(" ")[0], " " in activation
-    layer = make(width, {"activation": name, "kernel_init": EXACT_ELU if exact else None})
-
-    @jax.jit
-    def step(key, x):
-        return layer.init_with_output(key, x)[0]
-
+    step = layer_step(kind, activation)
     key = jax.random.key(seed)
     x = inputs(key, width)
     before = jnp.mean(x**2)

@@ -59,6 +59,7 @@ LOST = [
     (initializers.normal(1e-4), "float8_e4m3fn", "float16"),
     (initializers.normal(1e-39), "float32", "float64"),
     (initializers.normal(1e-7), "float16", "bfloat16"),
+    (initializers.variance_scaling(5e-324), "float32", None),
     (initializers.he_normal(fans=(2**20, 1)), "float8_e4m3fn", "float16"),
     (initializers.he_normal(fans=(1e76, 1)), "complex64", "complex128"),
     (initializers.variance_scaling(1e-76, distribution="uniform", fans=(1, 1)), "complex64", "complex128"),

@@ -1,0 +1,97 @@
+"""jaxinit verify: whether the devices of this process give the values that jaxinit promises.
+
+``golden.json`` holds the SHA-256 of an array of every initializer in every dtype, as a CPU makes
+it. A change of these values is a breaking change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from . import _text, initializers
+
+GOLDEN = Path(__file__).with_name("golden.json")
+
+
+class Row(NamedTuple):
+    """One initializer on a device or a mesh: dtype -> whether the bytes are those promised."""
+
+    where: str
+    initializer: str
+    equal: dict[str, bool]
+
+
+def verify(every_device: bool = False, progress: bool = False) -> list[Row]:
+    """Draws each golden array and compares its bytes.
+
+    Args:
+      every_device: on each device of this process, and over a mesh of them; by default on the
+        first alone.
+      progress: whether to show a progress bar.
+
+    Returns:
+      A row for each initializer and place.
+    """
+    golden = json.loads(GOLDEN.read_text())
+    devices = jax.local_devices() if every_device else jax.local_devices()[:1]
+    total = math.prod(golden["shape"]) * len(golden["values"]) * (len(devices) + every_device)
+    with jax.enable_x64(True), _text.bar(progress, "drawing", total) as advance:
+        rows = [
+            _on_device(device, golden, entry, advance)
+            for device in devices
+            for entry in golden["values"]
+        ]
+        if every_device:
+            rows += [_over_mesh(devices, golden, entry, advance) for entry in golden["values"]]
+    return rows
+
+
+def digest(x: jax.Array) -> str:
+    """The SHA-256 of an array's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+
+
+def _on_device(device: jax.Device, golden: Any, entry: Any, advance: _text.Advance) -> Row:
+    init, shape = initializers.get(entry["initializer"]), tuple(golden["shape"])
+    advance(math.prod(shape), init.factory)
+    with jax.default_device(device):
+        key = jax.random.key(golden["seed"], impl="threefry2x32")
+        made = {dtype: init(key, shape, dtype) for dtype in entry["sha256"]}
+    equal = {dtype: digest(x) == entry["sha256"][dtype] for dtype, x in made.items()}
+    return Row(str(device), repr(init), equal)
+
+
+def _over_mesh(
+    devices: Sequence[jax.Device], golden: Any, entry: Any, advance: _text.Advance
+) -> Row:
+    """Arrays over all devices of this process, against the same on one of them."""
+    init, (rows, columns) = initializers.get(entry["initializer"]), golden["shape"]
+    advance(rows * columns, init.factory)
+    mesh = jax.make_mesh((len(devices),), ("d",), axis_types=(AxisType.Auto,), devices=devices)
+    sharding = NamedSharding(mesh, PartitionSpec(None, "d"))
+    key, shape = jax.random.key(golden["seed"], impl="threefry2x32"), (rows, columns * len(devices))
+    equal = {
+        dtype: digest(init(key, shape, dtype, out_sharding=sharding))
+        == digest(init(key, shape, dtype))
+        for dtype in entry["sha256"]
+    }
+    return Row(f"mesh of {len(devices)}", repr(init), equal)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A line for each initializer and place, and a last one that counts."""
+    cells = []
+    for row in rows:
+        differ = [dtype for dtype, equal in row.equal.items() if not equal]
+        counted = f"{len(row.equal) - len(differ)} of {len(row.equal)}"
+        cells.append((row.where, row.initializer, counted, ", ".join(differ)))
+    return _text.table(("device", "initializer", "dtypes equal", "differ"), cells)
