@@ -212,7 +212,7 @@ def figure(found: list[tuple[Case, Measured, Measured]], path: str) -> None:
 
 def main() -> None:
     """Measure every case, print the table, draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--figure", help="where to draw the picture")
     chosen = parser.parse_args()
     found = [(c, measured(c.published, c.x), measured(c.mended, c.x)) for c in cases()]
