@@ -3,6 +3,7 @@
     python -m benchmarks.audit_models                  # all models; some ten minutes
     python -m benchmarks.audit_models --models flax    # those whose name begins so
     python -m benchmarks.audit_models --detail         # also each false warning and missed fault
+    python -m benchmarks.audit_models --clean          # only the models as they are; five minutes
     python -m benchmarks.audit_models --keep FILE --minutes 4    # in parts: repeat until it prints
 
 The models are initialised as their libraries do by default. The rules of `audit` were made while
@@ -19,7 +20,7 @@ import pathlib
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -232,8 +233,8 @@ def _warned(report: jaxinit.Report) -> list[jaxinit.Finding]:
     return [f for f in report.findings if f.severity != "note"]
 
 
-def measure(model: Model) -> Iterator[Outcome]:
-    """All audits of one model."""
+def measure(model: Model, faults: Iterable[str] = FAULTS) -> Iterator[Outcome]:
+    """The audits of one model: as it is, and with each of these faults."""
     apply, params, inputs = model.make()
     leaves, structure = jax.tree.flatten(params)
     paths = [path for path, _ in arrays(params)]
@@ -249,7 +250,8 @@ def measure(model: Model) -> Iterator[Outcome]:
     for alone, report in audits(None):
         told = tuple(map(str, _warned(report)))
         yield Outcome(model.name, model.held_out, "", alone, False, told)
-    for fault, plant in FAULTS.items():
+    for fault in faults:
+        plant = FAULTS[fault]
         seed = zlib.crc32(f"{model.name} {fault}".encode())
         planted = plant(Target(flat, inferred, np.random.default_rng(seed)))
         if planted is None:
@@ -273,11 +275,11 @@ class Kept:
             for name, found in json.loads(text).items()
         }
 
-    def of(self, model: Model) -> list[Outcome] | str:
+    def of(self, model: Model, faults: Iterable[str]) -> list[Outcome] | str:
         """The outcomes of a model; why there are none, where it cannot be run."""
         if model.name not in self._found:
             try:
-                self._found[model.name] = list(measure(model))
+                self._found[model.name] = list(measure(model, faults))
             except (TypeError, AttributeError, ValueError, ImportError) as error:
                 self._found[model.name] = str(error).splitlines()[0]
             if self._path is not None:
@@ -330,6 +332,7 @@ def main() -> None:
     parser.add_argument("--models", default="", help="only models whose name begins so")
     parser.add_argument("--only", choices=("dev", "held-out"), help="only one of the two groups")
     parser.add_argument("--detail", action="store_true", help="print each miss")
+    parser.add_argument("--clean", action="store_true", help="plant no faults")
     parser.add_argument("--keep", help="a file for the outcomes, from which a run goes on")
     parser.add_argument("--minutes", type=float, default=math.inf, help="when to stop")
     chosen = parser.parse_args()
@@ -345,7 +348,7 @@ def main() -> None:
             if not kept.has(model) and time.monotonic() - begun > 60 * chosen.minutes:
                 console.print(f"{model.name} is next: the same command goes on")
                 return
-            mine = kept.of(model)
+            mine = kept.of(model, () if chosen.clean else FAULTS)
             if isinstance(mine, str):  # of a version that does not go with this one of JAX
                 console.print(f"{model.name}: cannot be run: {mine}")
                 continue

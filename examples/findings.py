@@ -5,7 +5,7 @@
 
 Each case is a small model of an architecture in which the fault was found, drawn as it was
 published and again as it was meant. Measured are the standard deviation of what the layers behind
-the fault make, and the norm of the gradient at the first kernel.
+the fault make, and the norm of the gradient at the kernel at fault.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Measured(NamedTuple):
 
     Attributes:
       std: the standard deviation of its output.
-      gradient: the norm of the gradient at its first kernel, of a random combination of outputs.
+      gradient: the norm of the gradient at the kernel at fault, of a random sum of the outputs.
       told: what audit tells of its parameters, without notes.
       largest: the mean of the largest weight of attention's softmaxes; NaN of other models.
       zeros: the share of outputs that are zero.
@@ -157,7 +157,7 @@ class Measured(NamedTuple):
 
     std: float
     gradient: float
-    told: tuple[str, ...]
+    told: tuple[jaxinit.Finding, ...]
     largest: float
     zeros: float
 
@@ -168,13 +168,13 @@ def measured(model: nn.Module, x: Any) -> Measured:
     y, state = model.apply(params, x, mutable=["intermediates"])
     direction = jax.random.normal(jax.random.key(2), y.shape) / np.sqrt(len(x))
     gradient = jax.grad(lambda p: jnp.vdot(direction, model.apply(p, x)))(params)
-    first = np.asarray(jax.tree.leaves(gradient)[0], np.float32)
+    first = next(g for g in jax.tree.leaves(gradient) if g.ndim > 1)  # of the kernel at fault
     report = jaxinit.audit(params, model.apply, x)
-    told = tuple(str(f) for f in report.findings if f.severity != "note")
+    told = tuple(f for f in report.findings if f.severity != "note")
     largest = jax.tree.leaves(state)
     return Measured(
         std=float(jnp.std(y)),
-        gradient=float(np.linalg.norm(first)),
+        gradient=float(np.linalg.norm(np.asarray(first, np.float32))),
         told=told,
         largest=float(np.mean(largest)) if largest else float("nan"),
         zeros=float(jnp.mean(y == 0)),
@@ -193,20 +193,26 @@ def figure(found: list[tuple[Case, Measured, Measured]], path: str) -> None:
     for name, shift, colour in (("std", 0.17, "#0072B2"), ("gradient", -0.17, "#E69F00")):
         ratios = [getattr(a, name) / getattr(b, name) for _, a, b in found]
         label = {"std": "standard deviation of the output", "gradient": "gradient's norm"}[name]
-        axis.barh(places + shift, ratios, 0.32, color=colour, label=label, left=0)
+        widths = [ratio - 1 for ratio in ratios]
+        axis.barh(places + shift, widths, 0.32, color=colour, label=label, left=1)
         for place, ratio in zip(places, ratios, strict=True):
-            axis.text(ratio, place + shift, f" {ratio:.2g}", va="center", fontsize=8)
+            side = "left" if ratio >= 1 else "right"
+            axis.text(ratio, place + shift, f" {ratio:.2g} ", va="center", ha=side, fontsize=8)
     axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xscale("log")
+    axis.set_xlim(0.1, 10)
+    axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    axis.minorticks_off()
     axis.set_yticks(places, [f"{case.where}\n({case.kind})" for case, _, _ in found], fontsize=8)
     axis.set_xlabel("as published, over the same as meant (1: no difference)")
-    axis.legend(loc="lower right", frameon=False, fontsize=8)
+    axis.legend(loc="upper right", frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     fig.savefig(path, dpi=150)
 
 
 def main() -> None:
     """Measure every case, print the table, draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--figure", help="where to draw the picture")
     chosen = parser.parse_args()
     found = [(c, measured(c.published, c.x), measured(c.mended, c.x)) for c in cases()]
@@ -222,8 +228,9 @@ def main() -> None:
         table.add_row(case.kind, case.where, *(f"{x:.3g}" for x in numbers), also)
     Console(width=130).print(table)
     for case, before, after in found:
-        print(f"\n{case.where}\n  published: {'; '.join(before.told) or 'nothing'}")
-        print(f"  mended: {'; '.join(after.told) or 'nothing'}")
+        print(f"\n{case.where}")
+        for name, told in (("published", before.told), ("mended", after.told)):
+            print(f"  {name}: {'; '.join(map(str, told)) or 'nothing'}")
     if chosen.figure:
         figure(found, chosen.figure)
 

@@ -13,6 +13,7 @@ import jaxinit
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
+import findings  # noqa: E402
 import swap  # noqa: E402
 
 KEY = jax.random.key(0)
@@ -51,3 +52,12 @@ def test_a_swapped_model_is_planned_and_fits_a_checkpoint(name):
     outputs = jax.jit(ours.apply)(made, x)
     assert raw(outputs) == raw(jax.jit(theirs.apply)(made, x))
     assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_audit_finds_what_is_published_and_nothing_when_mended(place):
+    case = findings.cases()[place]
+    published, mended = (findings.measured(m, case.x) for m in (case.published, case.mended))
+    assert {finding.kind for finding in published.told} == {case.kind}
+    assert mended.told == ()
+    assert not 0.95 < published.std / mended.std < 1.05
