@@ -394,7 +394,7 @@ def _sizes(
 
 def _product(call: str, option: str, value: Sizes, axes: int) -> int:
     """The product over the window's axes."""
-    rank = check_axis_count(call, "axes", axes)
+    rank = check_axis_count(call, "axes", axes, 0)  # a convolution of no window is a dense layer
     if is_sequence(value):
         return check_count(
             call, f"the product of {option}", math.prod(check_counts(call, option, value))
