@@ -144,6 +144,8 @@ def constant(
       >>> import jaxinit
       >>> jaxinit.constant(jax.random.key(0), (2,), value=0.5).tolist()
       [0.5, 0.5]
+
+    Source: ``jax.nn.initializers.constant``, which takes numbers alone.
     """
     init = initializers.constant(value=value)
     return init(key, shape, dtype, out_sharding)

@@ -25,7 +25,9 @@ from ._schemes.checks import (
     check_counts,
     check_flag,
     check_int,
+    check_shape,
     is_sequence,
+    shown,
 )
 from ._schemes.fans import Layout, check_blocks
 from ._schemes.layout_options import check_layout
@@ -165,7 +167,7 @@ def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
     """
     call = "layouts.conv_local"
     window = check_counts(call, "kernel_size", kernel_size)
-    axes = check_axis_count(call, "the length of kernel_size", len(window))
+    axes = check_axis_count(call, "the length of kernel_size", len(window), 0)
     return Layout(
         batch_axis=tuple(range(-axes - 2, -2)),
         out_repeat=math.prod(window),
@@ -299,6 +301,10 @@ def read_einsum(
     equation: str, input_shape: Sequence[int] | None, kernel_shape: Sequence[int] | None
 ) -> tuple[Layout, list[str]]:
     """The layout of an einsum's kernel, and the indices whose unknown size multiplies fan_in."""
+    shapes = (input_shape, kernel_shape)
+    input_shape, kernel_shape = (
+        x if x is None else check_shape("layouts.einsum", x) for x in shapes
+    )
     inputs, kernel, output = _operands(equation)
     inputs = _lettered(equation, "input", inputs, input_shape)
     kernel = _lettered(equation, "kernel", kernel, kernel_shape)
@@ -323,12 +329,13 @@ def read_einsum(
 
 def _operands(equation: str) -> tuple[str, str, str]:
     """(input, kernel, output), without spaces."""
-    left, arrow, output = equation.replace(" ", "").partition("->")
+    text = equation if isinstance(equation, str) else ""
+    left, arrow, output = text.replace(" ", "").partition("->")
     operands = left.split(",")
     if not arrow or len(operands) != 2:
         raise ValueError(
             f"layouts.einsum: expected 'input,kernel->output', as 'bti,ihd->bthd'; "
-            f"got {equation!r}."
+            f"got {shown(equation)}."
         )
     for operand in (*operands, output):
         letters = operand.replace("...", "")
@@ -394,9 +401,7 @@ def _sizes(
 
 def _product(call: str, option: str, value: Sizes, axes: int) -> int:
     """The product over the window's axes."""
-    rank = check_axis_count(call, "axes", axes, 0)  # a convolution of no window is a dense layer
+    rank = check_axis_count(call, "axes", axes, 0)
     if is_sequence(value):
-        return check_count(
-            call, f"the product of {option}", math.prod(check_counts(call, option, value))
-        )
+        return check_count(call, option, math.prod(check_counts(call, option, value)))
     return check_count(call, option, check_count(call, option, value) ** rank)

@@ -56,10 +56,13 @@ def evaluate(function: Function, z: np.ndarray, derivative: bool = False) -> np.
         x = jnp.asarray(z, jnp.float64)
         try:
             y = jax.jvp(function, (x,), (jnp.ones_like(x),))[1] if derivative else function(x)
-            return np.asarray(y, np.float64)
+            values = np.asarray(y)
+            if values.dtype.kind != "c":
+                return values.astype(np.float64)
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UnsuitableError(f"cannot be applied to an array: {reason}") from error
+    raise UnsuitableError("has complex values; give a function with real ones.")
 
 
 def evaluate_finite(function: Function, z: np.ndarray, derivative: bool = False) -> np.ndarray:

@@ -15,9 +15,9 @@ from .._layers import forget_init, kept_dtype, projection_layout
 from .._schemes.base import Init
 from .._schemes.frameworks import Framework
 from .._schemes.variance import Mode
-from .layers import Conv, Dense, DenseGeneral, DenseParams, made, twin
+from .layers import Conv, Dense, DenseGeneral, DenseParams, adopt, made
 
-_TWINS: dict[type[nn.Module], type[nn.Module]] = {
+_OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dense: Dense,
     nn.DenseGeneral: DenseGeneral,
     nn.Conv: Conv,
@@ -26,7 +26,7 @@ _TWINS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class _Compound(nn.Module):
-    """A layer made of layers: those that Flax makes inside it are replaced by the ones above."""
+    """A layer made of layers: those that Flax makes inside it become our own of the same name."""
 
     defaults: Framework = "jax"
     kernel_init: Init | None = None
@@ -38,14 +38,15 @@ class _Compound(nn.Module):
 
     @nn.nowrap
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        def exchanged(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        def adopted(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
             child = context.module
-            if child.parent is not self or type(child) not in _TWINS:
+            if child.parent is not self or type(child) not in _OURS:
                 return method(*args, **kwargs)
             options = {"defaults": self.defaults, **self.options_of(child)}
-            return twin(_TWINS[type(child)], child, **options)(*args, **kwargs)
+            adopt(_OURS[type(child)], child, **options)
+            return child.activated(method(*args, **kwargs))
 
-        with nn.intercept_methods(exchanged):
+        with nn.intercept_methods(adopted):
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
 

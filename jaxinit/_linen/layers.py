@@ -63,7 +63,11 @@ class _Layer(nn.Module):
     @nn.nowrap
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's output, with the activation."""
-        outputs = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        return self.activated(super().__call__(*args, **kwargs))  # type: ignore[misc]
+
+    @nn.nowrap
+    def activated(self, outputs: Any) -> Any:
+        """The activation of the outputs."""
         return function_of(label_of(self), self.activation)(outputs)
 
 
@@ -87,11 +91,13 @@ def made(layer: nn.Module, activation: Activation) -> Activation:
     return instance(f"linen.{type(layer).__name__}", activation, **options)
 
 
-def twin(cls: type[nn.Module], module: nn.Module, **changes: Any) -> Any:
-    """A layer of class ``cls`` with the fields of ``module``, some changed, in its place."""
-    fields = (f.name for f in dataclasses.fields(module) if f.init)
-    same = {name: getattr(module, name) for name in fields if name not in ("parent", "name")}
-    return cls(**{**same, **changes}, parent=module.scope)
+def adopt(cls: type[nn.Module], module: nn.Module, **options: Any) -> None:
+    """Turns a layer of Flax into one of its subclass ``cls``, in place, with more options.
+
+    A new layer in its stead would be recorded beside it, wherever Flax records calls.
+    """
+    for name, value in {"__class__": cls, **options}.items():
+        object.__setattr__(module, name, value)
 
 
 class Dense(_Dense, nn.Dense):
@@ -138,12 +144,16 @@ class Einsum(_Dense, nn.Einsum):
     """
 
     @nn.nowrap
+    def own_layout(self) -> Layout:
+        return self._layout
+
+    @nn.nowrap
     def __call__(self, inputs: jax.Array, einsum_str: str | None = None) -> Any:
         equation = einsum_str or self.einsum_str
         if self.layout is None and equation is not None:
             with labelled(label_of(self)):
                 layout = layouts.einsum(equation, inputs.shape, sizes(self.shape))
-            return twin(Einsum, self, layout=layout)(inputs, einsum_str)
+            object.__setattr__(self, "_layout", layout)
         return super().__call__(inputs, einsum_str)
 
 

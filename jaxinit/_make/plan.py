@@ -313,16 +313,17 @@ def plan(init_fn: Callable[..., Tree] | Model, *args: Any, **kwargs: Any) -> Pla
     Raises:
       TypeError: ``init_fn`` is neither a function nor a model with one.
 
-    >>> import jax
-    >>> import jax.numpy as jnp
-    >>> def init(key):
-    ...     return {"bias": jnp.zeros(4), "kernel": jax.nn.initializers.he_normal()(key, (8, 4))}
-    >>> print(plan(init, jax.random.key(0)))
-    path    shape  dtype    bytes  group
-    ------  -----  -------  -----  -----
-    bias    4      float32  16 B   0
-    kernel  8 x 4  float32  128 B  1
-    2 leaves, 36 elements, 144 B, 2 executables
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> def init(key):
+      ...     return {"bias": jnp.zeros(4), "kernel": jax.nn.initializers.he_normal()(key, (8, 4))}
+      >>> print(plan(init, jax.random.key(0)))
+      path    shape  dtype    bytes  group
+      ------  -----  -------  -----  -----
+      bias    4      float32  16 B   0
+      kernel  8 x 4  float32  128 B  1
+      2 leaves, 36 elements, 144 B, 2 executables
     """
     return plan_as("plan", init_fn, args, kwargs)
 
@@ -354,10 +355,11 @@ def materialize(
         something that is not a sharding.
       ValueError: an argument has no values, or a sharding does not fit its array.
 
-    >>> import jax
-    >>> init = jax.nn.initializers.he_normal()
-    >>> materialize(lambda key: init(key, (8, 4)), jax.random.key(0)).shape
-    (8, 4)
+    Example:
+      >>> import jax
+      >>> init = jax.nn.initializers.he_normal()
+      >>> materialize(lambda key: init(key, (8, 4)), jax.random.key(0)).shape
+      (8, 4)
     """
     planned = plan_as("materialize", init_fn, args, kwargs)
     return planned._materialize("materialize", out_shardings, progress)

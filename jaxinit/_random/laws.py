@@ -317,7 +317,7 @@ def truncated_normal(lower: float, upper: float) -> Law:
     if -lower == upper == math.inf:
         return NORMAL
     name = f"truncated_normal({lower}, {upper})"
-    mean, std = _truncated_moments(lower, upper)
+    mean, std = spread.moments(lower, upper)
     if -lower == upper:
         real = partial(_truncated_symmetric, bound=upper)
         circular = partial(_complex_truncated, bound=upper)
@@ -325,17 +325,3 @@ def truncated_normal(lower: float, upper: float) -> Law:
         return Law(name, real, circular, *sizes, mean, std)
     real = partial(_truncated, lower=lower, upper=upper)
     return Law(name, real, None, spread.normal(lower, upper, largest=40.0), None, mean, std)
-
-
-def _truncated_moments(lower: float, upper: float) -> tuple[float, float]:
-    """The mean and the standard deviation of the standard normal truncated to [lower, upper]."""
-    if lower + upper < 0:
-        mean, std = _truncated_moments(-upper, -lower)
-        return -mean, std
-    if upper - lower < 1e-3:  # so narrow that it is uniform, and the formula would cancel
-        return (lower + upper) / 2, (upper - lower) / math.sqrt(12)
-    a, b = max(lower, -40.0), min(upper, 40.0)
-    mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
-    low, high = (math.exp(-x * x / 2) / math.sqrt(math.tau) / mass for x in (a, b))
-    mean = low - high
-    return mean, math.sqrt(1 + a * low - b * high - mean**2)

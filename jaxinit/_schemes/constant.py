@@ -57,7 +57,7 @@ class Constant(Initializer):
         return draw.fill(spread if array.ndim else array, shape, dtype, out_sharding)
 
     def moments(self, shape: tuple[int, ...]) -> Moments | None:
-        if not isinstance(self.value, bool | int | float):
+        if isinstance(self.value, StaticArray | complex):
             return None
         return Moments("constant", float(self.value), 0.0)
 
@@ -85,6 +85,9 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       value: a number, or an array of numbers of any dtype, which is copied.
       dtype: the dtype where the call gives none; any dtype, integers too.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: the value is not a number or an array of numbers.
       ValueError: at the call, the value does not broadcast to the shape, or the dtype cannot hold
@@ -96,6 +99,8 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       >>> from jaxinit import initializers
       >>> initializers.constant(0.5)(jax.random.key(0), (2,)).tolist()
       [0.5, 0.5]
+
+    Source: ``jax.nn.initializers.constant``, which takes numbers alone.
     """
     checked = static_value(check_array("constant", "value", value, "numbers"))
     return Constant(checked, dtype=dtype_name("constant", dtype))

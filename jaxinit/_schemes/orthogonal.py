@@ -258,6 +258,9 @@ def orthogonal(
       dtype: the dtype where the call gives none.
       layout: in place of ``column_axis``, what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: scale is not above 0; at the call, fewer than two axes, an axis out of range, or
@@ -293,6 +296,9 @@ def delta_orthogonal(
       column_axis: as in JAX; rows and columns of such a matrix have the same distribution.
       dtype: the dtype where the call gives none.
       layout: in place of ``column_axis``, what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.

@@ -218,6 +218,9 @@ def identity(
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: gain is 0 or not finite; at the call, fewer than two axes, a shift whose length
@@ -244,6 +247,9 @@ def dirac(groups: int = 1, dtype: DType = None, *, layout: Layout | None = None)
       groups: the number of groups; it divides the outputs.
       dtype: the dtype where the call gives none.
       layout: in place of ``groups``, what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.
@@ -279,6 +285,9 @@ def hadamard(
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: scale is 0 or not finite; at the call, fewer than two axes, a dtype that is not
@@ -308,6 +317,9 @@ def zer_o(dtype: DType = None, *, layout: Layout | None = None) -> Initializer:
     Args:
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.

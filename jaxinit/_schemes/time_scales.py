@@ -126,6 +126,9 @@ def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initialize
         and Keras have "ifgo". Without an "i" (a fused or coupled cell) only forget gates are set.
       dtype: the dtype where the call gives none; real.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: t_max is not a number.
       ValueError: t_max is not above 2, order has no f; at the call, a shape that is not a bias of
@@ -189,6 +192,9 @@ def mamba_dt_bias(
       floor: no step is below this, above 0.
       dtype: the dtype where the call gives none; real.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option is not a number.
       ValueError: a range that is empty or not above 0; at the call, a dtype that is not real, or
@@ -243,6 +249,9 @@ def mamba_a_log(dtype: DType = None) -> Initializer:
     Args:
       dtype: the dtype where the call gives none; real. Mamba keeps it in float32.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       ValueError: at the call, a shape without axes, a dtype that is not real.
 
@@ -288,6 +297,9 @@ def hippo(dtype: DType = None) -> Initializer:
 
     Args:
       dtype: the dtype where the call gives none; real.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       ValueError: at the call, a shape that is not square in its last two axes; a dtype that is not

@@ -212,3 +212,33 @@ def test_what_is_flax_own_is_passed_through():
     with pytest.raises(AttributeError, match="Dens"):
         linen.Dens  # noqa: B018
     np.testing.assert_array_equal(linen.relu(jnp.array([-1.0, 2.0])), [0.0, 2.0])
+
+
+def recorded(library, name, shape):
+    """What Flax records of a layer: the methods that are called, the outputs, and the flops."""
+    calls = []
+
+    def note(method, args, kwargs, context):
+        calls.append((context.module.name, context.method_name))
+        return method(*args, **kwargs)
+
+    layer, x = getattr(library, name)(4), jnp.ones(shape)
+    inputs = (x,) if len(shape) == 3 else (layer.initialize_carry(KEY, shape), x)
+    with flax_linen.intercept_methods(note):
+        variables = layer.init(KEY, *inputs)
+    state = layer.apply(variables, *inputs, capture_intermediates=True, mutable=True)[1]
+    outputs = jax.tree.map(jnp.shape, state["intermediates"])
+    return calls, outputs, layer.tabulate(KEY, *inputs, compute_flops=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("SimpleCell", (2, 4)),
+        ("LSTMCell", (2, 4)),
+        ("OptimizedLSTMCell", (2, 4)),
+        ("MultiHeadDotProductAttention", (2, 3, 4)),
+    ],
+)
+def test_compound_layers_record_their_parts_as_flax_does(name, shape):
+    assert recorded(linen, name, shape) == recorded(flax_linen, name, shape)
