@@ -72,7 +72,12 @@ class NnxModel(nnx.Module):
 def _block(width: int) -> dict[str, tuple[int, int]]:
     """The seven matrices of a block of Llama, by name."""
     square = dict.fromkeys(("query", "key", "value", "out"), (width, width))
-    return {**square, "gate": (width, 4 * width), "up": (width, 4 * width), "down": (4 * width, width)}
+    return {
+        **square,
+        "gate": (width, 4 * width),
+        "up": (width, 4 * width),
+        "down": (4 * width, width),
+    }
 
 
 def _llama(blocks: int, source: Any, width: int) -> Any:

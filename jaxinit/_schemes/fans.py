@@ -92,7 +92,9 @@ class Layout:
     block_axis: int = -1
 
     def __post_init__(self) -> None:
-        checked: dict[str, Any] = {role: check_axes("Layout", role, getattr(self, role)) for role in _ROLES}
+        checked: dict[str, Any] = {
+            role: check_axes("Layout", role, getattr(self, role)) for role in _ROLES
+        }
         for option in ("groups", "in_stride", "out_stride", "in_repeat", "out_repeat"):
             checked[option] = check_count("Layout", option, getattr(self, option))
         checked["blocks"] = check_blocks("Layout", "blocks", self.blocks)
