@@ -1,6 +1,6 @@
 """GPT-2 small (124 M parameters) in flax.linen, every kernel initialised by jaxinit.
 
-    python -m jaxinit init examples.gpt2:factory --out gpt2-checkpoint
+    jaxinit init examples.gpt2:factory --out gpt2-checkpoint
     python examples/gpt2.py
 
 The first makes a checkpoint of it. The second prints each parameter with its scheme, fan, and
@@ -122,7 +122,7 @@ class GPT2(nn.Module):
 
 
 def factory() -> tuple[Any, ...]:
-    """The init function and its arguments, for ``python -m jaxinit init``."""
+    """The init function and its arguments, for ``jaxinit init``."""
     return GPT2(ours(GPT2.layers)).init, jax.random.key(0), jnp.zeros((1, 16), jnp.int32)
 
 

@@ -1,7 +1,7 @@
 """Llama 3 in flax.linen, in its three sizes, to plan and to make.
 
-    python -m jaxinit init examples.llama:b405 --dtype bfloat16 --mesh fsdp=64,model=8 --dry-run
-    python -m jaxinit init examples.llama:b8 --dtype bfloat16 --format safetensors --out llama-8b
+    jaxinit init examples.llama:b405 --dtype bfloat16 --mesh fsdp=64,model=8 --dry-run
+    jaxinit init examples.llama:b8 --dtype bfloat16 --format safetensors --out llama-8b
 
 The first shows the plan of 405 billion parameters, of which it allocates none; the second makes
 those of 8 billion, 16 GB, in less than 1 GB of memory.

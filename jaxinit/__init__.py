@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ._infer.advice import Advice, Choice
     from ._infer.infer import Inferred, infer
     from ._infer.parameter import Parameter
+    from ._make.init import init
     from ._make.plan import Plan, materialize, plan
     from ._make.tree_init import tree_init
 
@@ -86,6 +87,7 @@ __all__ = [
     "he_uniform",
     "identity",
     "infer",
+    "init",
     "initializers",
     "kaiming_normal",
     "kaiming_uniform",
@@ -133,6 +135,7 @@ _ROOMS = {
     "for_activation": "_choose.recommend",
     "gain": "_choose.activations",
     "infer": "_infer.infer",
+    "init": "_make.init",
     "materialize": "_make.plan",
     "mean_field": "_choose.mean_field",
     "plan": "_make.plan",

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from . import _text
 from ._make.formats import FormatName
+from ._make.init import in_dtypes
 from ._make.plan import Plan, plan
 from ._random.stream import is_typed_key
 from ._schemes.checks import did_you_mean, shown
@@ -107,12 +109,7 @@ def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
         wanted = None
     if wanted is None or not jnp.issubdtype(wanted, jnp.floating):
         raise ValueError(f"init: --dtype must name a floating dtype, as bfloat16; got {dtype!r}.")
-
-    def cast(x: Any) -> Any:
-        floating = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
-        return x.astype(wanted) if floating else x
-
-    return lambda *args: jax.tree.map(cast, init_fn(*args))
+    return in_dtypes(init_fn, [(re.compile(""), wanted)])
 
 
 def _devices(planned: Plan, mesh: AbstractMesh, text: str) -> str:

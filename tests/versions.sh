@@ -6,6 +6,7 @@
 #   tests/versions.sh tests/random tests/schemes     # only these tests
 #   ROWS="3.13:newest" tests/versions.sh             # only this row
 #   FOLDER=/tmp/versions tests/versions.sh           # where the environments are made and kept
+#   WORKERS=0 tests/versions.sh                      # in one process; without it in two
 #
 # The interpreters come from PATH, from pyenv, or from uv.
 set -euo pipefail
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.."
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 FOLDER=${FOLDER:-$(mktemp -d)}
+WORKERS=${WORKERS:-2}
 ROWS=${ROWS:-"3.11:0.10.0 3.11:0.10.2 3.12:0.10.2 3.12:newest 3.13:newest"}
 if [ $# -eq 0 ]; then set -- tests; fi
 
@@ -52,7 +54,7 @@ for row in $ROWS; do
   if [ "$jax" != newest ]; then pins=("jax==$jax" "jaxlib==$jax"); fi
   if [ ! -x "$venv/bin/python" ]; then "$(interpreter "$python")" -m venv "$venv"; fi
   "$venv/bin/pip" install -q --upgrade -e ".[test]" "${pins[@]}"
-  if "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider "$@" | tee "$venv/tests.log"; then :; else failed=1; fi
+  if "$venv/bin/python" -m pytest -q -n "$WORKERS" -p no:cacheprovider "$@" | tee "$venv/tests.log"; then :; else failed=1; fi
   table+="
 | $("$venv/bin/python" -c "$versions") | $(tail -1 "$venv/tests.log" | sed 's/ in .*//; s/=//g') | $("$venv/bin/python" -c "$compile") |"
 done

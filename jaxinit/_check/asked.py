@@ -33,6 +33,8 @@ def _parsed(content: Any) -> Asked | None:
     """What a manifest says of an array, where it has the form that ``save`` writes."""
     if not isinstance(content, Mapping) or not isinstance(content.get("initializer"), str):
         return None
-    moments = [content.get(name) for name in ("mean", "std")]
-    known = all(type(x) in (int, float) and math.isfinite(x) for x in moments)
-    return Asked(content["initializer"], *(moments if known else ()))
+    mean, std = content.get("mean"), content.get("std")
+    known = isinstance(mean, int | float) and isinstance(std, int | float)
+    if not (known and math.isfinite(mean) and math.isfinite(std)):
+        return Asked(content["initializer"])
+    return Asked(content["initializer"], mean, std)

@@ -59,7 +59,8 @@ class Autoinit:
           orthogonal, gate by gate. Embeddings have standard deviation 1/sqrt(features).
         - ``"forward"``: every pre-activation has variance q, because sigma_w^2 E[s^2] = q. Here s
           is what the kernel takes: phi(sqrt(q) z) where that is the activated output of another
-          kernel, else a signal whose second moment is taken to be 1. Biases are zero.
+          kernel; of sums, products and signals side by side, such as a residual stream, the second
+          moment follows from their parts; else it is taken to be 1. Biases are zero.
         - ``"critical"``: the edge of chaos. sigma_w^2 = 1/E[phi'(sqrt(q) z)^2], phi the activation
           whose output the kernel takes, so gradients keep their size; and biases have variance
           q - sigma_w^2 E[phi(sqrt(q) z)^2], so the variance stays q. Where there is no bias, or no

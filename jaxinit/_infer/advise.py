@@ -186,6 +186,9 @@ def _variances(p: Parameter, found: Inferred, wanted: Wanted) -> tuple[float, fl
     fed, q = p.fed_by, wanted.q
     taken = [_moments(function, 1.0 if fed.normalized else q) for function in fed.functions]
     moment = math.prod(value for value, _ in taken)
+    if not taken and fed.second_moment is not None:
+        reason = f"takes a mixture of signals, of second moment {fed.second_moment:.4g} q"
+        return 1 / fed.second_moment, 0.0, reason, _HE
     if not taken:
         reason = f"takes {fed.name or 'a signal'}, of second moment taken to be 1"
         return q, 0.0, reason, _HE

@@ -193,6 +193,7 @@ def _evaluate(
     trail.mark(made, [inputs[i] for i in mine])
     if functions and len(mine) > len(functions):  # a statistic of the value normalizes it
         trail.normalized.add(made)
+        trail.standardized.add(made)
 
 
 def _number(walk: _Walk, step: Op, i: int, value: Value) -> float | None:

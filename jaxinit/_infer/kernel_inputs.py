@@ -13,6 +13,7 @@ from .dataflow import Graph, Kind
 from .kernel_uses import KernelUse
 from .parameter import NO_SOURCE, Source
 from .residual import signal
+from .signal_sizes import SignalSizes
 from .trail import Trail
 
 
@@ -36,7 +37,11 @@ def takers(kernels: Sequence[Sequence[KernelUse]]) -> dict[Op, list[Taken]]:
 
 
 def fed_by(
-    graph: Graph, kernel: KernelUse, taken: Mapping[Op, Sequence[Taken]], paths: Sequence[str]
+    graph: Graph,
+    kernel: KernelUse,
+    taken: Mapping[Op, Sequence[Taken]],
+    paths: Sequence[str],
+    sizes: SignalSizes,
 ) -> Source:
     """What a kernel takes."""
     start = signal(graph, kernel.op)
@@ -48,10 +53,10 @@ def fed_by(
     if not found and start.op is not None and start.op.primitive.name == "mul":
         factors = list(taken.get(start.op, ()))
         found = factors if {t.value for t in factors} == set(start.op.inputs) else []
-    if not found:
-        return Source(_origin(graph, start))
-    if any(t.trail.met for t in found):
-        return Source("sum")
+    if not found or any(t.trail.met for t in found):
+        name = "sum" if found else _origin(graph, start)
+        known = None if name in ("data", "normalized") else sizes.second_moment(start)
+        return Source(name, second_moment=known)
     read = [recognise(t.trail, t.value) for t in found]
     marks = [t.value in t.trail.normalized for t in found]
     return Source(

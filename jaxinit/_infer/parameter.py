@@ -35,6 +35,8 @@ class Source(NamedTuple):
       normalized: whether a normalization on the way removes the scale of these kernels' outputs.
       pooled: whether a mean over several elements was taken on the way, so that the second moment
         is that of ``functions`` only where neighbouring elements are alike.
+      second_moment: of a sum, of signals side by side, or of another mixture: its second moment
+        where the output of every kernel has variance 1; None where it is not understood.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Source(NamedTuple):
     kernels: tuple[str, ...] = ()
     normalized: bool = False
     pooled: bool = False
+    second_moment: float | None = None
 
 
 NO_SOURCE = Source("")

@@ -23,6 +23,7 @@ from .kernel_uses import KernelUse, kernel_uses
 from .other_roles import bias_owners, other_parameter, with_layer
 from .parameter import Branch, Parameter
 from .residual import signal
+from .signal_sizes import SignalSizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Reader:
       taken: the outputs of kernels that each operation takes up.
       sums: the sums that end residual branches.
       adapters: the products of low-rank adapters, with their roles.
+      sizes: the second moments of signals.
     """
 
     graph: Graph
@@ -45,6 +47,7 @@ class Reader:
     taken: Mapping[Op, Sequence[Taken]]
     sums: Mapping[Op, Branch]
     adapters: Mapping[Op, str]
+    sizes: SignalSizes
 
     @staticmethod
     def of(graph: Graph, paths: Sequence[str]) -> Reader:
@@ -58,6 +61,7 @@ class Reader:
             taken=takers(kernels),
             sums=branches(graph, itertools.chain(*every)),
             adapters=adapters(graph, itertools.chain(*kernels)),
+            sizes=SignalSizes.of(graph, (use.trail for uses in every for use in uses if use.trail)),
         )
 
     def parameters(self) -> list[Parameter]:
@@ -93,7 +97,7 @@ class Reader:
             block_axis=found.axis,
             ties=ops if len(ops) > 1 else (),
             residual=branch_of(linear, self.sums),
-            fed_by=fed_by(self.graph, first, self.taken, self.paths),
+            fed_by=fed_by(self.graph, first, self.taken, self.paths, self.sizes),
             takers=sum(c.strong for c in candidates),
             is_output=any(c.value in self.graph.outputs for c in candidates),
             logits=logits_of(self.graph, linear, self.taken, self.paths),

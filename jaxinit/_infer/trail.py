@@ -82,6 +82,7 @@ class Trail:
       shuffled: values that hold parts of the kernel's outputs in another order, such as a vector
         whose halves are swapped.
       normalized: values whose scale a normalization has fixed.
+      standardized: those of which it was by statistics of the signal itself.
       pooled: values that a sum over several elements, such as average pooling, was taken for.
       rescaled: whether something on the way changes the scale at random or by position, such as
         dropout, which scales up what it keeps.
@@ -100,6 +101,7 @@ class Trail:
     values: dict[Value, Any] = field(default_factory=dict)
     shuffled: set[Value] = field(default_factory=set)
     normalized: set[Value] = field(default_factory=set)
+    standardized: set[Value] = field(default_factory=set)
     pooled: set[Value] = field(default_factory=set)
     rescaled: bool = False
     shifts: list[float] = field(default_factory=list)
@@ -159,7 +161,7 @@ class Trail:
 
     def mark(self, made: Value, inputs: Iterable[Any]) -> None:
         """Hand on to a value what is known of the values that it is made from."""
-        for marks in (self.normalized, self.shuffled, self.pooled):
+        for marks in (self.normalized, self.standardized, self.shuffled, self.pooled):
             if not marks.isdisjoint(inputs):
                 marks.add(made)
 

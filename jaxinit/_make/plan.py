@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec, Sharding
 
 from .. import _text
+from .axis_names import AxisRules, axis_names, check_rules, named_sharding
 from .compile import LeafSharding, Maker
 from .formats import FormatName
 from .recording import Executable, Leaf, Recording, record, rows_of
 from .save import save
+from .shardings import checked, devices, is_sharding
 
 Tree = Any
 OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (path, shape)
@@ -131,9 +133,52 @@ class Plan:
             if sharding is not None and leaf.shape:
                 part = math.prod(sharding.shard_shape(leaf.shape))
                 held = part * (leaf.nbytes // max(math.prod(leaf.shape), 1))
-            for device in _devices(sharding):
+            for device in devices(sharding):
                 total[device] = total.get(device, 0) + held
         return total
+
+    def shardings(self, mesh: Mesh | AbstractMesh, rules: AxisRules = ()) -> Tree:
+        """Where each array goes on a mesh, by the names that its model gives to its axes.
+
+        The names are the metadata that ``flax.linen.with_partitioning``,
+        ``with_logical_partitioning`` and ``flax.nnx.with_partitioning`` attach. An array without
+        names is replicated.
+
+        Args:
+          mesh: the mesh; an ``AbstractMesh`` serves for ``memory``.
+          rules: pairs of an axis name and the mesh axis (several, or None) that divides it, as
+            Flax's logical axis rules. The first that fits counts: no array uses a mesh axis twice.
+            A name that is a mesh axis itself needs no rule.
+
+        Returns:
+          The tree of the plan with a NamedSharding for each array, as ``materialize`` and
+          ``memory`` take it.
+
+        Raises:
+          ValueError: a name that has no rule and is no mesh axis, or a rule that names an axis
+            which the mesh does not have.
+
+        >>> import jax
+        >>> import flax.linen as nn
+        >>> named = nn.with_partitioning(nn.initializers.lecun_normal(), ("embed", "mlp"))
+        >>> model = nn.Dense(8, kernel_init=named, use_bias=False)
+        >>> planned = plan(model.init, jax.random.key(0), jax.numpy.ones((1, 4)))
+        >>> mesh = jax.sharding.AbstractMesh((2,), ("model",))
+        >>> where = planned.shardings(mesh, [("mlp", "model"), ("embed", None)])
+        >>> where["params"]["kernel"].unbox().spec
+        PartitionSpec(None, 'model')
+        """
+        return self._shardings_of("Plan.shardings", mesh, rules)
+
+    def _shardings_of(self, call: str, mesh: Mesh | AbstractMesh, rules: AxisRules) -> Tree:
+        skeleton = self._recording.skeleton
+        boxed = skeleton.filled(range(len(self.leaves)))
+        check_rules(call, mesh, rules)
+        found = skeleton.select(axis_names(boxed))
+        return skeleton.filled(
+            named_sharding(f"{call}: {leaf.path!r}", names, mesh, rules)
+            for leaf, names in zip(self.leaves, found, strict=True)
+        )
 
     def materialize(self, out_shardings: OutShardings = None, progress: bool = False) -> Tree:
         """Makes the tree, one array after another, each directly in its sharding.
@@ -220,11 +265,11 @@ class Plan:
 
     def _shardings(self, call: str, given: OutShardings) -> list[Any]:
         """The sharding of each array."""
-        if callable(given):
+        if callable(given) and jax.tree_util.all_leaves([given]):  # a tree may be a callable model
             found = [given(leaf.path, leaf.shape) for leaf in self.leaves]
         else:
             found = self._prefix(call, given)
-        return [_checked(call, leaf, s) for leaf, s in zip(self.leaves, found, strict=True)]
+        return [checked(call, leaf, s) for leaf, s in zip(self.leaves, found, strict=True)]
 
     def _prefix(self, call: str, given: OutShardings) -> list[LeafSharding]:
         if given is None or isinstance(given, Sharding | PartitionSpec):
@@ -232,7 +277,7 @@ class Plan:
         skeleton = self._recording.skeleton
         tree = skeleton.filled(range(len(self.leaves)))
         try:
-            spread = jax.tree.broadcast(given, tree, is_leaf=_is_sharding)
+            spread = jax.tree.broadcast(given, tree, is_leaf=is_sharding)
         except ValueError as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ValueError(
@@ -240,18 +285,18 @@ class Plan:
                 f"function of (path, shape); got a {type(given).__name__} that does not fit "
                 f"({reason}). Start from jax.eval_shape of the init function."
             ) from None
-        flat = jax.tree.leaves(spread, is_leaf=_is_sharding)
+        flat = jax.tree.leaves(spread, is_leaf=is_sharding)
         return list(skeleton.select(flat))
 
 
-class _Model(Protocol):
+class Model(Protocol):
     """A model with an ``init`` function, of flax.linen or Haiku for example."""
 
     @property
     def init(self) -> Callable[..., Tree]: ...
 
 
-def plan(init_fn: Callable[..., Tree] | _Model, *args: Any, **kwargs: Any) -> Plan:
+def plan(init_fn: Callable[..., Tree] | Model, *args: Any, **kwargs: Any) -> Plan:
     """Plans ``init_fn(*args, **kwargs)``: traces it, without allocating any array.
 
     Args:
@@ -268,22 +313,23 @@ def plan(init_fn: Callable[..., Tree] | _Model, *args: Any, **kwargs: Any) -> Pl
     Raises:
       TypeError: ``init_fn`` is neither a function nor a model with one.
 
-    >>> import jax
-    >>> import jax.numpy as jnp
-    >>> def init(key):
-    ...     return {"bias": jnp.zeros(4), "kernel": jax.nn.initializers.he_normal()(key, (8, 4))}
-    >>> print(plan(init, jax.random.key(0)))
-    path    shape  dtype    bytes  group
-    ------  -----  -------  -----  -----
-    bias    4      float32  16 B   0
-    kernel  8 x 4  float32  128 B  1
-    2 leaves, 36 elements, 144 B, 2 executables
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> def init(key):
+      ...     return {"bias": jnp.zeros(4), "kernel": jax.nn.initializers.he_normal()(key, (8, 4))}
+      >>> print(plan(init, jax.random.key(0)))
+      path    shape  dtype    bytes  group
+      ------  -----  -------  -----  -----
+      bias    4      float32  16 B   0
+      kernel  8 x 4  float32  128 B  1
+      2 leaves, 36 elements, 144 B, 2 executables
     """
-    return _plan("plan", init_fn, args, kwargs)
+    return plan_as("plan", init_fn, args, kwargs)
 
 
 def materialize(
-    init_fn: Callable[..., Tree] | _Model,
+    init_fn: Callable[..., Tree] | Model,
     *args: Any,
     out_shardings: OutShardings = None,
     progress: bool = False,
@@ -309,72 +355,33 @@ def materialize(
         something that is not a sharding.
       ValueError: an argument has no values, or a sharding does not fit its array.
 
-    >>> import jax
-    >>> init = jax.nn.initializers.he_normal()
-    >>> materialize(lambda key: init(key, (8, 4)), jax.random.key(0)).shape
-    (8, 4)
+    Example:
+      >>> import jax
+      >>> init = jax.nn.initializers.he_normal()
+      >>> materialize(lambda key: init(key, (8, 4)), jax.random.key(0)).shape
+      (8, 4)
     """
-    planned = _plan("materialize", init_fn, args, kwargs)
+    planned = plan_as("materialize", init_fn, args, kwargs)
     return planned._materialize("materialize", out_shardings, progress)
 
 
-def _plan(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
-    function = _init_function(init_fn)
-    if not callable(function):
-        raise TypeError(
-            f"{call}: expected an init function first, as model.init; got a "
-            f"{type(init_fn).__name__}. Write {call}(model.init, key, x)."
-        )
-    return Plan(record(function, args, kwargs))
+def plan_as(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
+    """``plan(init_fn, *args, **kwargs)``, whose errors name ``call``."""
+    return Plan(record(init_function(call, init_fn), args, kwargs))
 
 
-def _init_function(given: Any) -> Any:
-    """The ``init`` of a model; anything else as it is.
+def init_function(call: str, given: Any) -> Callable[..., Tree]:
+    """The ``init`` of a model, or the function given.
 
     A module of flax.linen can be called too, but then it computes its outputs, so what has both
     ``init`` and ``apply`` is a model. A class is not: calling it makes an object.
     """
     init = None if isinstance(given, type) else getattr(given, "init", None)
     is_model = callable(init) and (callable(getattr(given, "apply", None)) or not callable(given))
-    return init if is_model else given
-
-
-def _is_sharding(x: Any) -> bool:
-    return x is None or isinstance(x, Sharding | PartitionSpec)
-
-
-def _checked(call: str, leaf: Leaf, sharding: Any) -> Any:
-    """The sharding, after checking that it fits the array."""
-    if isinstance(sharding, PartitionSpec):
-        mesh = jax.sharding.get_mesh()
-        if mesh.empty:
-            raise ValueError(
-                f"{call}: out_shardings has {sharding} for {leaf.path!r}, which names axes of a "
-                f"mesh, and none is set. Pass a NamedSharding, or enter jax.set_mesh(mesh)."
-            )
-        sharding = NamedSharding(mesh, sharding)
-    if sharding is None:
-        return None
-    if not isinstance(sharding, Sharding):
+    function = init if is_model else given
+    if not callable(function):
         raise TypeError(
-            f"{call}: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
-            f"got a {type(sharding).__name__} for {leaf.path!r}."
+            f"{call}: expected an init function first, as model.init; got a "
+            f"{type(given).__name__}. Write {call}(model.init, key, x)."
         )
-    try:
-        sharding.shard_shape(leaf.shape)
-    except ValueError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"{call}: out_shardings does not fit {leaf.path!r} of shape {leaf.shape}: {reason}. "
-            f"Replicate the axis, or shard one that divides."
-        ) from None
-    return sharding
-
-
-def _devices(sharding: Any) -> Iterable[Any]:
-    """The devices that hold an array of this sharding."""
-    if sharding is None:
-        return jax.devices()[:1]
-    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):
-        return range(sharding.mesh.size)
-    return sharding.device_set
+    return function

@@ -121,14 +121,32 @@ def _apart(
     twice. And it shares the kernel's constants with the scalar arithmetic of the key, so that they
     reach the loop as variables. It does neither across a conditional. The condition is that a word
     has at most 32 bits set, which no compiler has been seen to prove.
+
+    Under ``jax.vmap`` over keys that lie along an explicit axis of a mesh, JAX does not batch a
+    conditional whose other operands, as the scale here, lie on no mesh; there it is left out.
     """
     (first, _), *_ = keys
+    if placement.explicit is None and is_explicit(jax.typeof(first).sharding):
+        return kernel(keys, scale)
 
     def never(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
         word = lax.convert_element_type(keys[0][0], dtype)
         return lax.broadcast_in_dim(word, placement.view, (), out_sharding=placement.explicit)
 
-    return lax.cond(lax.population_count(first) <= np.uint32(32), kernel, never, keys, scale)
+    return lax.cond(
+        lax.population_count(first) <= np.uint32(32), kernel, never, keys, _along(first, scale)
+    )
+
+
+def _along(word: jax.Array, scale: jax.Array) -> jax.Array:
+    """The scale, as a value that depends on the word, which the compiler sees that it does not.
+
+    Under vmap over keys that lie on explicit axes of a mesh, JAX fails to give a scalar that is not
+    batched to a conditional (``Resource axis: d of P('d',) is not found in mesh: ()``).
+    """
+    width = {4: np.uint32, 8: np.uint64}[scale.dtype.itemsize]
+    zero = lax.convert_element_type(word & np.uint32(0), width)
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(scale, width) | zero, scale.dtype)
 
 
 class _Placement(NamedTuple):

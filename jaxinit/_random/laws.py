@@ -23,55 +23,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import zip_longest
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from . import coefficients as c
 from . import spread
-from .coefficients import Polynomial
+from .elementary import SINGLE, Width, evaluate, minus_log, width_of
 from .portable import Guard, guard_of, horner, sqrt
 from .spread import Spread
 
 Array = jax.Array
 
-
-class _Width(NamedTuple):
-    """What depends on the precision: the types, and the polynomials that are accurate enough.
-
-    The polynomials take L = -log(1 - u^2), which grows from 0 in the middle of the normal
-    distribution to (B - 1) log 2 at its end. CENTRAL is used below ``split``, TAIL from there on,
-    and FAR beyond ``split_far``, which only truncation far in the tail reaches.
-    """
-
-    bits: int
-    mantissa: int  # the number of explicit bits of the significand
-    float: type[np.floating]
-    int: type[np.signedinteger]
-    uint: type[np.unsignedinteger]
-    sqrt_half: int  # the float sqrt(1/2), its bits read as an integer
-    split: float
-    split_far: float
-    tail_of: Callable[[Array], Array]  # TAIL is a polynomial in L, or in its square root
-    log: Polynomial
-    central: Polynomial
-    tail: Polynomial
-    far: Polynomial
-    sine: Polynomial
-    cosine: Polynomial
-
-
-_SINGLE = _Width(
-    32, 23, np.float32, np.int32, np.uint32, 0x3F3504F3, 6.5, 22.0, lambda level: level,
-    c.LOG_32, c.CENTRAL_32, c.TAIL_32, c.FAR_32, c.SINE_32, c.COSINE_32,
-)  # fmt: skip
-_DOUBLE = _Width(
-    64, 52, np.float64, np.int64, np.uint64, 0x3FE6A09E667F3BCD, 6.0, 44.0, sqrt,
-    c.LOG_64, c.CENTRAL_64, c.TAIL_64, c.FAR_64, c.SINE_64, c.COSINE_64,
-)  # fmt: skip
 
 _TRUNCATED_MASS = math.erf(math.sqrt(2.0))  # P(|Z| < 2)
 # The standard deviation of a standard normal truncated to [-2, 2], and of a complex normal of unit
@@ -80,44 +44,34 @@ TRUNCATED_STDDEV = 0.87962566103423978
 COMPLEX_TRUNCATED_STDDEV = 0.96196182800821354
 
 
-def _width(w: Array) -> _Width:
-    return _SINGLE if w.dtype == jnp.uint32 else _DOUBLE
-
-
-def _evaluate(polynomial: Polynomial, x: Array, width: _Width, guard: Guard) -> Array:
-    if polynomial.center:
-        x = x - width.float(polynomial.center)
-    return horner(x, [width.float(a) for a in polynomial.coefficients], guard)
-
-
 def _signed_parts(w: Array) -> tuple[Array, Array]:
     """|u|, and the sign of u as a word with only the sign bit; ``~w`` has the same |u|."""
-    return _magnitude(_fold(w), _width(w)), _sign(w)
+    return _magnitude(_fold(w), width_of(w)), _sign(w)
 
 
 def _sign(w: Array) -> Array:
     """The word with all bits but the sign bit cleared."""
-    width = _width(w)
+    width = width_of(w)
     return w & width.uint(1 << (width.bits - 1))
 
 
 def _fold(w: Array) -> Array:
     """The nonnegative integer m with 2m + 1 = |2 int(w) + 1|."""
-    width = _width(w)
+    width = width_of(w)
     signed = lax.bitcast_convert_type(w, width.int)
     return signed ^ (signed >> width.int(width.bits - 1))
 
 
-def _magnitude(m: Array, width: _Width) -> Array:
+def _magnitude(m: Array, width: Width) -> Array:
     """(m + 1/2)/2^(B-1), between 0 and 1, for a nonnegative integer m of B - 1 bits."""
     return _plus_half(m, width) * width.float(2.0 ** (1 - width.bits))
 
 
-def _plus_half(m: Array, width: _Width) -> Array:
+def _plus_half(m: Array, width: Width) -> Array:
     return lax.convert_element_type(m, width.float) + width.float(0.5)
 
 
-def _mirrored(m: Array, width: _Width) -> Array:
+def _mirrored(m: Array, width: Width) -> Array:
     """2^(B-1) - 1 - m. If m stands for |u|, this integer stands for 1 - |u|, without rounding."""
     return m ^ width.int(2 ** (width.bits - 1) - 1)
 
@@ -128,27 +82,12 @@ def _with_sign(x: Array, sign: Array) -> Array:
     This is an integer operation, so a compiler cannot merge the constant factor before it with the
     one after it: it would turn (x * a) * b into x * (a * b), which rounds differently.
     """
-    width = _width(sign)
+    width = width_of(sign)
     return lax.bitcast_convert_type(lax.bitcast_convert_type(x, width.uint) ^ sign, width.float)
 
 
-def _minus_log(y: Array, width: _Width, guard: Guard, power: int = 0) -> Array:
-    """-log(y/2^power), for a positive normal float y with y/2^power <= 1.
-
-    Writes y = m 2^(e + power) with m in [sqrt(1/2), sqrt(2)) and returns -e log(2) - log(m), the
-    latter by a polynomial in f = m - 1. For example, y = 0.3 is 1.2 * 2^-2, so the result is
-    2 log(2) - log(1.2) = 1.204.
-    """
-    bits = lax.bitcast_convert_type(y, width.int)
-    above = bits - width.int(width.sqrt_half + (power << width.mantissa))
-    e = lax.convert_element_type(above >> width.int(width.mantissa), width.float)
-    mantissa = (above & width.int((1 << width.mantissa) - 1)) + width.int(width.sqrt_half)
-    f = lax.bitcast_convert_type(mantissa, width.float) - width.float(1)
-    return guard(e * width.float(-math.log(2))) - guard(f * _evaluate(width.log, f, width, guard))
-
-
 def _quantile_ratio(
-    level: Array, width: _Width, guard: Guard, *, unit: float = 1.0, far: bool = False
+    level: Array, width: Width, guard: Guard, *, unit: float = 1.0, far: bool = False
 ) -> Array:
     """unit * x/|u|, where x is the normal quantile of |u|, from ``level``, L = -log(1 - u^2).
 
@@ -161,7 +100,7 @@ def _quantile_ratio(
     chosen = [jnp.where(central, width.float(a * unit), width.float(b * unit)) for a, b in pairs]
     ratio = horner(x, chosen, guard)
     if far:
-        beyond = _evaluate(width.far, sqrt(level), width, guard)
+        beyond = evaluate(width.far, sqrt(level), width, guard)
         ratio = jnp.where(level < width.float(width.split_far), ratio, beyond)
     return ratio
 
@@ -171,7 +110,7 @@ def _quantile_ratio(
 
 def uniform(w: Array) -> Array:
     """Uniform on [0, 1]: (w + 1/2)/2^B with w unsigned. The mean is 1/2, the variance 1/12."""
-    width = _width(w)
+    width = width_of(w)
     return _plus_half(w, width) * width.float(2.0**-width.bits)
 
 
@@ -187,35 +126,35 @@ def normal(w: Array) -> Array:
 
 def _normal_parts(w: Array) -> tuple[Array, Array]:
     """The magnitude of the normal value, and its sign as ``_sign`` gives it."""
-    width, guard = _width(w), guard_of(w)
+    width, guard = width_of(w), guard_of(w)
     power, m = width.bits - 1, _fold(w)
     # |u| and 1 - |u| in units of 2^(1-B): the factor is folded into constants below.
     u, rest = _plus_half(m, width), _plus_half(_mirrored(m, width), width)
     y = rest * (width.float(1) + u * width.float(2.0**-power))
-    level = _minus_log(y, width, guard, power=power)
+    level = minus_log(y, width, guard, power=power)
     return u * _quantile_ratio(level, width, guard, unit=2.0**-power), _sign(w)
 
 
 def _truncated_at_two(w: Array) -> Array:
     """The standard normal truncated to [-2, 2], in float32: one square root, no logarithm."""
-    width, guard = _SINGLE, guard_of(w)
+    width, guard = SINGLE, guard_of(w)
     u, sign = _signed_parts(w)
     s = sqrt(width.float(_TRUNCATED_MASS**-2) - guard(u * u))
-    x = u * _evaluate(c.TRUNCATED_32, s, width, guard)
+    x = u * evaluate(c.TRUNCATED_32, s, width, guard)
     return _with_sign(x, sign)
 
 
 def _truncated_symmetric(w: Array, bound: float) -> Array:
     """The standard normal truncated to [-bound, bound]."""
-    width, guard = _width(w), guard_of(w)
-    if bound == 2 and width is _SINGLE:
+    width, guard = width_of(w), guard_of(w)
+    if bound == 2 and width is SINGLE:
         return _truncated_at_two(w)
     mass, outside = math.erf(bound / math.sqrt(2)), math.erfc(bound / math.sqrt(2))
     m = _fold(w)
     u = _magnitude(m, width) * width.float(mass)
     inner = _magnitude(_mirrored(m, width), width)
     rest = guard(inner * width.float(mass)) + width.float(outside)  # 1 - mass |u|
-    level = _minus_log(rest * (width.float(1) + guard(u)), width, guard)
+    level = minus_log(rest * (width.float(1) + guard(u)), width, guard)
     x = u * _quantile_ratio(level, width, guard)
     return _with_sign(lax.min(x, width.float(bound)), _sign(w))
 
@@ -239,7 +178,7 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
     """
     if upper <= 0:
         return -_truncated(~w, -upper, -lower)
-    width, guard = _width(w), guard_of(w)
+    width, guard = width_of(w), guard_of(w)
     number = width.float
     scale = min(0.5, max(_upper(lower) if lower > 0 else 0.5, 0.0))
     first, last = _upper(lower), _upper(upper)
@@ -256,7 +195,7 @@ def _truncated(w: Array, lower: float, upper: float) -> Array:
     q = guard(p * number(scale))
     # By rounding p may exceed 1, and at the median q is exactly 1/2: keep L from going below 0.
     y = lax.min(p * (number(1) - q), number(1 if scale < 0.5 else 0.5))
-    level = guard(_minus_log(y, width, guard)) + number(-math.log(4 * scale))
+    level = guard(minus_log(y, width, guard)) + number(-math.log(4 * scale))
     u = number(1) - number(2) * q
     x = u * _quantile_ratio(lax.max(level, number(0)), width, guard, far=True)
     x = _with_sign(x, sign)
@@ -275,7 +214,7 @@ def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
     is at most an eighth of a turn, where short polynomials give sine and cosine. For example, 0.3
     turns is one quarter turn and 0.05: the sine and cosine of 0.05 turns change places, and signs.
     """
-    width, guard = _width(w), guard_of(w)
+    width, guard = width_of(w), guard_of(w)
     number, bits = width.float, width.bits
     # A quarter turn is 2^(B-2) words. Count the quarters; the rest lies within 1/8 turn of 0.
     shifted = w + width.uint(1 << (bits - 3))
@@ -285,8 +224,8 @@ def _rotate(radius: Array, w: Array) -> tuple[Array, Array]:
     )
     angle = _plus_half(rest, width) * number(math.tau * 2.0**-bits)
     square = guard(angle * angle)
-    sine = guard(angle) * _evaluate(width.sine, square, width, guard)
-    cosine = _evaluate(width.cosine, square, width, guard)
+    sine = guard(angle) * evaluate(width.sine, square, width, guard)
+    cosine = evaluate(width.cosine, square, width, guard)
     odd = (quarter & width.uint(1)) == 1
     top = width.uint(bits - 1)
     real_sign = ((quarter ^ (quarter >> width.uint(1))) & width.uint(1)) << top
@@ -303,7 +242,7 @@ def _disk(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _complex_normal(a: Array, b: Array) -> tuple[Array, Array]:
     """The complex normal with E|z|^2 = 1: real and imaginary part each have variance 1/2."""
-    half = _width(a).float(math.sqrt(0.5))
+    half = width_of(a).float(math.sqrt(0.5))
     # Setting the sign last keeps a compiler from multiplying ``half`` with the scale first.
     real, imag = (_with_sign(x * half, sign) for x, sign in map(_normal_parts, (a, b)))
     return real, imag
@@ -311,14 +250,14 @@ def _complex_normal(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _complex_truncated(a: Array, b: Array, bound: float) -> tuple[Array, Array]:
     """The complex normal truncated to |z| <= bound: |z|^2 = -log(1 - U (1 - exp(-bound^2)))."""
-    width, guard = _width(a), guard_of(a)
+    width, guard = width_of(a), guard_of(a)
     mass, outside = -math.expm1(-(bound**2)), math.exp(-(bound**2))
     if outside >= math.sqrt(0.5):  # then LOG serves, and 1 - y does not lose the digits of y
         x = uniform(a) * width.float(mass)
-        square = x * _evaluate(width.log, -x, width, guard)
+        square = x * evaluate(width.log, -x, width, guard)
     else:
         y = guard(uniform(~a) * width.float(mass)) + width.float(outside)  # 1 - U is exact
-        square = lax.max(_minus_log(y, width, guard), width.float(0))
+        square = lax.max(minus_log(y, width, guard), width.float(0))
     return _rotate(lax.min(sqrt(square), width.float(bound)), b)
 
 
@@ -378,7 +317,7 @@ def truncated_normal(lower: float, upper: float) -> Law:
     if -lower == upper == math.inf:
         return NORMAL
     name = f"truncated_normal({lower}, {upper})"
-    mean, std = _truncated_moments(lower, upper)
+    mean, std = spread.moments(lower, upper)
     if -lower == upper:
         real = partial(_truncated_symmetric, bound=upper)
         circular = partial(_complex_truncated, bound=upper)
@@ -386,17 +325,3 @@ def truncated_normal(lower: float, upper: float) -> Law:
         return Law(name, real, circular, *sizes, mean, std)
     real = partial(_truncated, lower=lower, upper=upper)
     return Law(name, real, None, spread.normal(lower, upper, largest=40.0), None, mean, std)
-
-
-def _truncated_moments(lower: float, upper: float) -> tuple[float, float]:
-    """The mean and the standard deviation of the standard normal truncated to [lower, upper]."""
-    if lower + upper < 0:
-        mean, std = _truncated_moments(-upper, -lower)
-        return -mean, std
-    if upper - lower < 1e-3:  # so narrow that it is uniform, and the formula would cancel
-        return (lower + upper) / 2, (upper - lower) / math.sqrt(12)
-    a, b = max(lower, -40.0), min(upper, 40.0)
-    mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
-    low, high = (math.exp(-x * x / 2) / math.sqrt(math.tau) / mass for x in (a, b))
-    mean = low - high
-    return mean, math.sqrt(1 + a * low - b * high - mean**2)

@@ -140,3 +140,17 @@ def complex_normal(bound: float = math.inf) -> Spread:
 def direction(size: int, complex: bool) -> Spread:
     """One coordinate of a uniformly distributed unit vector of ``size`` coordinates."""
     return Spread(1.0, _direction, (size, complex))
+
+
+def moments(lower: float, upper: float) -> tuple[float, float]:
+    """The mean and the standard deviation of the standard normal truncated to [lower, upper]."""
+    if lower + upper < 0:
+        mean, std = moments(-upper, -lower)
+        return -mean, std
+    if upper - lower < 1e-3:  # so narrow that it is uniform, and the formula would cancel
+        return (lower + upper) / 2, (upper - lower) / math.sqrt(12)
+    a, b = max(lower, -40.0), min(upper, 40.0)
+    mass = _mass(a, b)
+    low, high = (math.exp(-x * x / 2) / math.sqrt(math.tau) / mass for x in (a, b))
+    mean = low - high
+    return mean, math.sqrt(1 + a * low - b * high - mean**2)

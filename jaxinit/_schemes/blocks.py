@@ -99,6 +99,9 @@ def blocks(
       axis: the axis along which the blocks lie.
       dtype: the dtype where the call gives none.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function.
       ValueError: sizes that are not positive; at the call, sizes that do not fill the axis, or a
@@ -173,6 +176,9 @@ def repeated(
         (c, r, r), as torch's and Flux's; True for the whole kernel again and again, (r, r, c), as
         in depth_to_space.
       dtype: the dtype where the call gives none; without it, that of ``init``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: init is not a function.

@@ -19,8 +19,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
-from .._random.sharding import OutSharding
+from .._random.sharding import OutSharding, is_explicit, is_tracing
 from .._random.stream import is_typed_key
 
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
@@ -109,12 +110,17 @@ def _real(name: str, option: str, value: Any) -> float:
         if isinstance(value, jax.Array | np.ndarray) and value.size == 1 and not value.ndim
         else value
     )
+    if isinstance(number, complex):
+        raise TypeError(
+            f"{name}: {option} must be a real number; got {shown(value)}. Give a real one, as its "
+            f"magnitude {abs(number):.4g}."
+        )
     if isinstance(number, bool | np.bool_) or not isinstance(number, numbers.Real):
         raise TypeError(f"{name}: {option} must be a number; got {shown(value)}.")
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        return math.inf if int(number) > 0 else -math.inf
 
 
 def check_positive(name: str, option: str, value: Any) -> float:
@@ -331,6 +337,16 @@ def check_inexact(name: str, dtype: np.dtype) -> np.dtype:
     return dtype
 
 
+def check_held(name: str, option: str, value: float, dtype: np.dtype) -> None:
+    """Raises where an integer dtype does not hold the number, or float32 on its way there."""
+    limits = jnp.iinfo(dtype)
+    if not (limits.min <= value <= limits.max and value == int(value) == float(np.float32(value))):
+        raise ValueError(
+            f"{name}: {dtype} does not hold {option}={value:g}; use a floating dtype, as "
+            f"jnp.float32."
+        )
+
+
 def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding) -> OutSharding:
     """The sharding, if it is of a known kind, has a mesh and fits the shape; an empty one is None.
 
@@ -344,11 +360,16 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
                 f"{name}: out_sharding={out_sharding} names axes of a mesh, and none is set; "
                 f"pass a NamedSharding, or enter jax.set_mesh(mesh)."
             )
-        spec = out_sharding
+        spec, mesh = out_sharding, jax.sharding.get_abstract_mesh()
     elif isinstance(out_sharding, jax.sharding.NamedSharding):
         if out_sharding.mesh.empty:
             return None
-        spec = out_sharding.spec
+        spec, mesh = out_sharding.spec, out_sharding.mesh
+        if is_explicit(out_sharding) and jax.sharding.get_abstract_mesh().empty and is_tracing():
+            raise ValueError(
+                f"{name}: inside jit a sharding over explicit axes needs its mesh in the context; "
+                f"enter jax.set_mesh(mesh) around the call of the jitted function."
+            )
     else:
         raise TypeError(
             f"{name}: out_sharding must be a NamedSharding or a PartitionSpec; "
@@ -359,4 +380,28 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
             f"{name}: out_sharding {spec} has {len(spec)} entries, shape {shape} has "
             f"{len(shape)} axes."
         )
+    _check_axes(name, shape, spec, mesh)
     return out_sharding
+
+
+def _check_axes(name: str, shape: tuple[int, ...], spec: Any, mesh: Any) -> None:
+    """Raises unless a spec names axes of the mesh, once, that divide the shape where they must."""
+    parts = [(part,) if isinstance(part, str) else part for part in spec]
+    each = [part if isinstance(part, tuple) else () for part in parts]
+    names = [axis for part in each for axis in part]
+    unknown = next((axis for axis in names if axis not in mesh.shape), None)
+    if unknown is not None or len(set(names)) < len(names):
+        fault = "one axis twice" if unknown is None else f"{unknown!r}"
+        raise ValueError(
+            f"{name}: out_sharding {spec} names {fault}; the axes of the mesh are "
+            f"{', '.join(map(str, mesh.shape))}, each to be named at most once."
+        )
+    if AxisType.Explicit not in mesh.axis_types:
+        return
+    for axis, part in enumerate(each):
+        devices = math.prod(mesh.shape[n] for n in part)
+        if shape[axis] % devices:
+            raise ValueError(
+                f"{name}: axis {axis} of shape {shape} does not divide over the {devices} devices "
+                f"of {spec}, as explicit axes of a mesh need."
+            )

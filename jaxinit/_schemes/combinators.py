@@ -249,6 +249,9 @@ def scaled(init: Init, factor: float, dtype: DType = None) -> Initializer:
       factor: any finite number but 0.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function, factor is not a number.
       ValueError: factor is 0 or not finite; at the call, what ``init`` raises, a dtype that is not
@@ -276,6 +279,9 @@ def shifted(init: Init, offset: float, dtype: DType = None) -> Initializer:
       init: an initializer: ours, JAX's, any function of key, shape, dtype.
       offset: any finite number.
       dtype: the dtype where the call gives none; without it, that of ``init``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: init is not a function, offset is not a number.
@@ -307,6 +313,9 @@ def clipped(init: Init, lower: float, upper: float, dtype: DType = None) -> Init
       upper: a finite number above ``lower``.
       dtype: the dtype where the call gives none; without it, that of ``init``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: init is not a function, a bound is not a number.
       ValueError: bounds that are not finite or out of order; at the call, a complex dtype, and a
@@ -337,6 +346,9 @@ def masked(init: Init, mask: Any, dtype: DType = None) -> Initializer:
       init: an initializer: ours, JAX's, any function of key, shape, dtype.
       mask: an array of booleans that broadcasts to the shape; it is copied.
       dtype: the dtype where the call gives none; without it, that of ``init``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: init is not a function, mask is not an array of booleans.

@@ -44,18 +44,20 @@ class Constant(Initializer):
     ) -> jax.Array:
         check_constant(self.name, self.value, dtype)
         if not isinstance(self.value, StaticArray):
-            return draw.fill(self.value, shape, dtype, out_sharding)
+            real = isinstance(self.value, complex) and dtype.kind != "c"
+            value = self.value.real if real else self.value
+            return draw.fill(value, shape, dtype, out_sharding)
         array = self.value.array
         try:
-            value = np.broadcast_to(array, shape)
+            spread = np.broadcast_to(array, shape)
         except ValueError:
             raise ValueError(
                 f"{self.name}: a value of shape {array.shape} does not broadcast to {shape}."
             ) from None
-        return draw.fill(value if array.ndim else array, shape, dtype, out_sharding)
+        return draw.fill(spread if array.ndim else array, shape, dtype, out_sharding)
 
     def moments(self, shape: tuple[int, ...]) -> Moments | None:
-        if not isinstance(self.value, bool | int | float):
+        if isinstance(self.value, StaticArray | complex):
             return None
         return Moments("constant", float(self.value), 0.0)
 
@@ -83,6 +85,9 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       value: a number, or an array of numbers of any dtype, which is copied.
       dtype: the dtype where the call gives none; any dtype, integers too.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: the value is not a number or an array of numbers.
       ValueError: at the call, the value does not broadcast to the shape, or the dtype cannot hold
@@ -94,6 +99,8 @@ def constant(value: Any, dtype: DType = None) -> Initializer:
       >>> from jaxinit import initializers
       >>> initializers.constant(0.5)(jax.random.key(0), (2,)).tolist()
       [0.5, 0.5]
+
+    Source: ``jax.nn.initializers.constant``, which takes numbers alone.
     """
     checked = static_value(check_array("constant", "value", value, "numbers"))
     return Constant(checked, dtype=dtype_name("constant", dtype))

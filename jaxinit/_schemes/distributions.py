@@ -68,6 +68,9 @@ def uniform(scale: float = 1e-2, dtype: DType = None) -> Initializer:
       scale: the upper end, above 0.
       dtype: the dtype where the call gives none.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: scale is not a number.
       ValueError: scale is not finite or not above 0; at the call, a dtype that is not floating or
@@ -96,6 +99,9 @@ def symmetric_uniform(bound: float = 1e-2, dtype: DType = None) -> Initializer:
       bound: the largest magnitude, above 0.
       dtype: the dtype where the call gives none.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: bound is not a number.
       ValueError: bound is not finite or not above 0; at the call, a dtype that is not floating or
@@ -122,6 +128,9 @@ def normal(stddev: float = 1e-2, dtype: DType = None) -> Initializer:
     Args:
       stddev: the standard deviation, above 0.
       dtype: the dtype where the call gives none.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: stddev is not a number.
@@ -156,6 +165,9 @@ def truncated_normal(
       dtype: the dtype where the call gives none.
       lower: the lower bound, in units of stddev.
       upper: the upper bound, above the lower one; the interval reaches within 37 of 0.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: stddev or a bound is not a number.

@@ -38,6 +38,9 @@ def he_normal(
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: a layout together with axes; at the call, a shape with too few axes, axes that are
@@ -87,6 +90,9 @@ def he_uniform(
       layout: in place of the axes, what each of them is; see ``jaxinit.layouts``. Where it has
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.
@@ -139,6 +145,9 @@ def glorot_normal(
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: a layout together with axes; at the call, a shape with too few axes, axes that are
@@ -190,6 +199,9 @@ def glorot_uniform(
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: a layout together with axes; at the call, a shape with too few axes, axes that are
@@ -240,6 +252,9 @@ def lecun_normal(
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: a layout together with axes; at the call, a shape with too few axes, axes that are
@@ -289,6 +304,9 @@ def lecun_uniform(
       layout: in place of the axes, what each of them is; see ``jaxinit.layouts``. Where it has
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.

@@ -2,8 +2,10 @@
 
 A QR decomposition of a Gaussian matrix would find the same matrix Q: a product of reflections, one
 for each column. Here the reflections are drawn and multiplied, with no decomposition, so all the
-work is in matrix products. The Gaussian has the same bits everywhere; the products depend on the
-backend's linear algebra, and with them the last bits of an orthogonal matrix.
+work is in matrix products. The Gaussian has the same bits everywhere; the products are those of the
+backend's linear algebra, whose order of addition is its own. So one machine with one version of JAX
+computes the same bits eagerly, under jit, vmap and scan, and others may differ in the last bits, as
+does a matrix that is spread over devices, whose products are added device by device.
 """
 
 from __future__ import annotations
@@ -242,7 +244,9 @@ def orthogonal(
     Each element has mean 0 and variance scale^2/m, m the larger side, and every singular value is
     ``scale``. It is computed in float32 (in float64, complex64 and complex128 in their own
     precision; a complex one is unitary) and rounded to the dtype once; before that
-    |Q^H Q - I| <= 1e-5. The last bits depend on the backend's linear algebra.
+    |Q^H Q - I| <= 1e-5. The bits are the same eagerly, under jit, vmap, scan and ``materialize`` on
+    one machine with one version of JAX. Elsewhere, and spread over devices, the last bits may
+    differ: the order in which the backend adds up matrix products is its own.
 
     Without a layout all axes but ``column_axis`` together are the rows, as in JAX: the kernel of a
     convolution is one matrix. With a layout, input axes are rows and output axes columns, and every
@@ -253,6 +257,9 @@ def orthogonal(
       column_axis: the axis of the columns.
       dtype: the dtype where the call gives none.
       layout: in place of ``column_axis``, what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.
@@ -289,6 +296,9 @@ def delta_orthogonal(
       column_axis: as in JAX; rows and columns of such a matrix have the same distribution.
       dtype: the dtype where the call gives none.
       layout: in place of ``column_axis``, what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.

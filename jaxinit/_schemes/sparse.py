@@ -100,6 +100,9 @@ def sparse(
       dtype: the dtype where the call gives none.
       layout: in place of the axes, what each of them is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: sparsity outside [0, 1), stddev not above 0, a layout together with axes; at the

@@ -26,6 +26,9 @@ from .checks import (
     DType,
     check_axes,
     check_count,
+    check_dtype,
+    check_held,
+    check_inexact,
     check_nonzero,
     dtype_name,
     is_sequence,
@@ -120,7 +123,8 @@ class Pattern(Initializer):
         view = matrix_view(self.name, self.layout, shape)
         if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
-        check_spread(self.name, self.spread(shape, dtype), dtype)
+        if jnp.issubdtype(dtype, jnp.inexact):
+            check_spread(self.name, self.spread(shape, dtype), dtype)
         spec = _Placed(self.element(view), view, dtype, self._shifts(view))
         wide = np.float64 if dtype in (np.float64, np.complex128) else np.float32
         return sharding.assemble(
@@ -143,6 +147,14 @@ class Identity(Pattern):
     @property
     def factor(self) -> float:
         return self.gain
+
+    def _dtype(self, dtype: DType) -> np.dtype:
+        """The dtype; one of integers too, if it holds the gain."""
+        checked = check_dtype(self.name, dtype, self.dtype)
+        if not jnp.issubdtype(checked, jnp.integer):
+            return check_inexact(self.name, checked)
+        check_held(self.name, "gain", self.gain, checked)
+        return checked
 
     def _shifts(self, view: MatrixView) -> tuple[int, ...]:
         """One for each axis; a single int shifts the outputs."""
@@ -206,10 +218,13 @@ def identity(
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: gain is 0 or not finite; at the call, fewer than two axes, a shift whose length
-        is not the number of axes, a dtype that is not floating or complex.
+        is not the number of axes, an integer dtype that does not hold gain, a bool dtype.
 
     Example:
       >>> import jax
@@ -232,6 +247,9 @@ def dirac(groups: int = 1, dtype: DType = None, *, layout: Layout | None = None)
       groups: the number of groups; it divides the outputs.
       dtype: the dtype where the call gives none.
       layout: in place of ``groups``, what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.
@@ -267,6 +285,9 @@ def hadamard(
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: scale is 0 or not finite; at the call, fewer than two axes, a dtype that is not
@@ -296,6 +317,9 @@ def zer_o(dtype: DType = None, *, layout: Layout | None = None) -> Initializer:
     Args:
       dtype: the dtype where the call gives none.
       layout: what each axis is; see ``jaxinit.layouts``.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option of the wrong type.

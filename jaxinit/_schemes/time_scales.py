@@ -1,7 +1,6 @@
 """Parameters that set time scales: biases of gates, steps and matrices of state-space models.
 
-Each is a formula of the shape and, where it is random, of uniform numbers. Logarithms and
-exponentials are those of the backend, and the last bits depend on them.
+Each is a formula of the shape and, where it is random, of uniform numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._random import draw, laws, sharding
+from .._random.elementary import guard_from, inverse_softplus, log1p
 from .._random.sharding import OutSharding
 from .._random.spread import POINT, Spread
 from .._random.stream import check_key
@@ -107,7 +107,9 @@ class Chrono(Formula):
     def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
         size = given.shape[0] // len(self.order)
         first = self.order.index("f") * size
-        forget = jnp.log1p(given[first : first + size] * np.asarray(self.t_max - 2, dtype))
+        given = given[first : first + size]
+        guard = guard_from(given)
+        forget = log1p(guard(given * np.asarray(self.t_max - 2, dtype)), guard)
         gates = {"f": forget, "i": -forget}
         return jnp.concatenate([gates.get(gate, jnp.zeros_like(forget)) for gate in self.order])
 
@@ -123,6 +125,9 @@ def chrono(t_max: float, order: str = "ifgo", dtype: DType = None) -> Initialize
       order: the gates in the order of the bias, one letter each, with "f" among them. Flax, PyTorch
         and Keras have "ifgo". Without an "i" (a fused or coupled cell) only forget gates are set.
       dtype: the dtype where the call gives none; real.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: t_max is not a number.
@@ -167,12 +172,10 @@ class MambaDtBias(Formula):
             check_option(self.name, option, value, dtype)
 
     def values(self, given: Array, dtype: np.dtype) -> Array:  # type: ignore[override]
-        span, start = math.log(self.dt_max) - math.log(self.dt_min), math.log(self.dt_min)
-        step = jnp.exp(given * np.asarray(span, dtype) + np.asarray(start, dtype))
-        # Rounding could lead beyond the end, and there to infinity.
-        step = jnp.minimum(step, np.asarray(self.dt_max, dtype))
-        step = jnp.maximum(step, np.asarray(self.floor, dtype))
-        return step + jnp.log(-jnp.expm1(-step))
+        guard, (low, high) = guard_from(given), (math.log(self.dt_min), math.log(self.dt_max))
+        step = guard(given * np.asarray(high - low, dtype)) + np.asarray(low, dtype)
+        step = jnp.maximum(step, np.asarray(math.log(self.floor), dtype))
+        return inverse_softplus(step, guard)
 
 
 def mamba_dt_bias(
@@ -188,6 +191,9 @@ def mamba_dt_bias(
       dt_max: the largest step, above ``dt_min``.
       floor: no step is below this, above 0.
       dtype: the dtype where the call gives none; real.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       TypeError: an option is not a number.
@@ -243,6 +249,9 @@ def mamba_a_log(dtype: DType = None) -> Initializer:
     Args:
       dtype: the dtype where the call gives none; real. Mamba keeps it in float32.
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       ValueError: at the call, a shape without axes, a dtype that is not real.
 
@@ -288,6 +297,9 @@ def hippo(dtype: DType = None) -> Initializer:
 
     Args:
       dtype: the dtype where the call gives none; real.
+
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
       ValueError: at the call, a shape that is not square in its last two axes; a dtype that is not

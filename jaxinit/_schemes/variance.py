@@ -137,6 +137,9 @@ def variance_scaling(
         blocks, each is drawn by itself, as ``blocks`` does it.
       fans: in place of counting them in the shape, (fan_in, fan_out).
 
+    Returns:
+      The initializer, a function of (key, shape, dtype=None, out_sharding=None).
+
     Raises:
       TypeError: an option of the wrong type.
       ValueError: scale is not above 0, an unknown mode or distribution, a layout together with

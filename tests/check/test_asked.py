@@ -78,13 +78,13 @@ def test_audit_compares_with_what_was_asked(saved):
 HOSTILE = [b"", b"[]", b"{" * 10_000, b'{"leaves": {"odd/kernel": {"asked": {"std": "x"}}}}']
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_a_damaged_manifest_is_not_believed(saved, text):
-    (saved / "jaxinit.json").write_bytes(text)
-    assert all(row["asked"] is None for row in jaxinit.audit(saved).rows)
+def test_a_damaged_manifest_is_not_believed(saved):
+    for text in HOSTILE:
+        (saved / "jaxinit.json").write_bytes(text)
+        assert all(row["asked"] is None for row in jaxinit.audit(saved).rows)
 
 
-@pytest.mark.parametrize("row", [*ROWS, *CHANGED, *EXACT], ids=str)
+@pytest.mark.parametrize("row", [*ROWS, *CHANGED, *EXACT], ids=lambda row: repr(row.factory()))
 def test_the_moments_are_those_of_what_is_drawn(row):
     shape = (512, 256)
     asked = row.factory().moments(shape) if row.name != "masked" else None

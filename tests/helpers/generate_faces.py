@@ -127,7 +127,9 @@ def written(args: list[ast.arg], defaults: list[ast.expr | None]) -> Iterator[st
 
 def sections(docstring: str) -> dict[str, str]:
     """A docstring's parts by heading; the first is under ""."""
-    parts = re.split(r"^(Args|Raises|Example):\n|^(Source): ", docstring, flags=re.MULTILINE)
+    parts = re.split(
+        r"^(Args|Returns|Raises|Example):\n|^(Source): ", docstring, flags=re.MULTILINE
+    )
     found = {"": parts[0].strip()}
     for heading, source, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
         found[heading or source] = textwrap.dedent(body).strip()
@@ -193,6 +195,7 @@ def named_module() -> str:
         parts = {
             "": f"{title}\n\n{filled(purpose, WIDTH - 4)}",
             "Args": about,
+            "Returns": general["Returns"],
             "Raises": filled_raises(raised),
             "Example": code,
             "Source": cited,

@@ -58,7 +58,8 @@ def imports_of(module, source, known):
         found = ".".join([*base, *filter(None, [name])])
         for alias in node.names:
             inner = f"{found}.{alias.name}".strip(".")
-            yield inner if inner in known else found or "__init__"
+            names_module = inner in known or f"{inner}.__init__" in known
+            yield inner if names_module else found or "__init__"
 
 
 def complaints(house):

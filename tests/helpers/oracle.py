@@ -111,6 +111,36 @@ class Arithmetic:
         x = np.where(level < self.f(self.split), self.poly("CENTRAL", level), tail)
         return np.where(level < self.f(self.far), x, self.poly("FAR", root)) if far else x
 
+    def log1p(self, x):
+        near = x * self.poly("LOG", x)
+        return np.where(x < self.f(0.4), near, -self.minus_log(x + self.f(1)))
+
+    def series(self, x, first):
+        """The sum of x^k/(k + first)!"""
+        terms = {32: 8, 64: 15}[self.bits]
+        total = self.f(1 / math.factorial(terms - 1 + first))
+        for k in range(terms - 2, -1, -1):
+            total = x * total + self.f(1 / math.factorial(k + first))
+        return total
+
+    def exp(self, x):
+        high = {32: 355 / 512, 64: 0x162E42FEE / 2**33}[self.bits]
+        n = np.floor(x * self.f(1 / math.log(2)) + self.f(0.5))
+        r = (x - n * self.f(high)) - n * self.f(math.log(2) - high)
+        return np.ldexp(self.series(r, 0), n.astype(np.int32))
+
+    def chrono(self, w, t_max):
+        return self.log1p(self.uniform(w) * self.f(t_max - 2))
+
+    def mamba_dt_bias(self, w, low, high, floor):
+        log_y = self.uniform(w) * self.f(math.log(high) - math.log(low)) + self.f(math.log(low))
+        log_y = np.maximum(log_y, self.f(math.log(floor)))
+        y = self.exp(log_y)
+        quotient = self.series(np.minimum(y, self.f(0.5)), 1)
+        rest = self.f(1) - self.exp(-np.minimum(y, self.f(80)))
+        small = y < self.f(0.35)
+        return np.where(small, log_y, y) - self.minus_log(np.where(small, quotient, rest))
+
     def uniform(self, w):
         return (w.astype(self.f) + self.f(0.5)) * self.f(2.0**-self.bits)
 

@@ -68,11 +68,27 @@ SLOW = (
 )
 
 
+def alone(jit, case, index):
+    """The bits of one array of a case, compiled by itself."""
+    made = jit(
+        lambda *args: [x for x in jax.tree.leaves(case.init(*args)) if eqx.is_array(x)][index]
+    )
+    return bits(made(*case.args))
+
+
 @pytest.mark.parametrize("name", slow_but(CASES, [name for name in CASES if name not in SLOW]))
 def test_bits_of_jit(name):
+    """The bits of ``jit(init)``, or of jit of one array where these are not the same.
+
+    From JAX 0.11 on, XLA may fuse the arithmetic of one array with that of others.
+    """
     case = CASES[name]()
     jit = eqx.filter_jit if name == "equinox_mlp" else jax.jit
     expected = arrays(jit(case.init)(*case.args))
+    if jax.__version_info__ >= (0, 11):
+        made = arrays(materialize(case.init, *case.args))
+        odd = [i for i, (x, y) in enumerate(zip(made, expected, strict=True)) if x != y]
+        expected = [alone(jit, case, i) if i in odd else x for i, x in enumerate(expected)]
     assert arrays(materialize(case.init, *case.args)) == expected
     if name not in ("equinox_mlp", "train_state"):  # functions among what these return
         for wrapper in (jax.jit, jax.checkpoint):
@@ -270,7 +286,8 @@ def test_out_shardings_as_tree_prefix_one_and_function():
     both, rows, none = (NamedSharding(mesh, spec) for spec in (P("d", "m"), P("d"), P()))
 
     def init(key):
-        kernel = jax.nn.initializers.he_normal()(key, (8, 4))
+        # Not JAX's own, whose bits depend on the sharding from JAX 0.11 on.
+        kernel = jaxinit.he_normal(key, (8, 4))
         return {"layer": {"bias": jnp.zeros(8), "kernel": kernel}, "scale": jnp.ones(8)}
 
     expected = jax.jit(init)(KEY)

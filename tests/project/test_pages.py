@@ -8,6 +8,9 @@ import re
 
 import pytest
 
+import jaxinit
+from jaxinit import initializers, layouts, recipes
+
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = {  # and what each needs to be installed
@@ -55,3 +58,16 @@ def test_a_page_prints_what_it_says(page, tmp_path, monkeypatch):
 def test_the_check_can_fail():
     assert mistakes("```python\nprint(1)\n```\n\n```text\n2\n```\n") == [("2\n", "1\n")]
     assert mistakes("```python\nprint(1)\n```\n") == [("", "1\n")]
+
+
+# What has no entry of its own: modules, numbers, and the functions of which the factory has one.
+ELSEWHERE = {"initializers", "layouts", "linen", "nnx", "recipes", "zeros_init", "ones_init"}
+ELSEWHERE |= {"zeros", "ones"}
+
+
+def test_the_reference_has_every_public_name():
+    pages = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    listed = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)", pages, re.MULTILINE)}
+    modules = (jaxinit, initializers, layouts, recipes)
+    public = {name for module in modules for name in module.__all__}
+    assert public - listed - ELSEWHERE == set()

@@ -109,6 +109,19 @@ def test_uniform_endpoints_and_grid():
     assert value[-1] == 1.0
 
 
+def test_the_last_bit_of_uniform_values():
+    """docs/stream.md: ties of a word's conversion go to even before the half is added."""
+    w = np.arange(2**31, 2**32, 4099, dtype=np.uint64).astype(np.uint32)
+    for law, ties in ((laws.UNIFORM, 1 / 256), (laws.SYMMETRIC_UNIFORM, 1 / 128)):
+        value = np.abs(np.asarray(law(jnp.asarray(w))[0]))
+        above = value[value >= 0.5].view(np.uint32)
+        assert (above & 1).mean() == pytest.approx((1 - ties) / 2, abs=5e-4)
+    value = np.asarray(laws.UNIFORM(jnp.asarray(w))[0])
+    exact = (w + 0.5) / 2**32
+    assert (np.abs(value - exact) < np.spacing(value)).all()
+    assert (value != exact.astype(np.float32)).any()
+
+
 BOUNDS = [(5, 7), (-7, -5), (-1, 3), (0, 1), (-1, 8), (2, math.inf), (-math.inf, 2), (30, 31), (36, 37)]  # fmt: skip # noqa: E501
 
 

@@ -96,6 +96,14 @@ def test_inside_shard_map_a_draw_is_of_the_local_key():
     assert raw(jax.jit(local)(keys)) == raw(expected)
 
 
+@pytest.mark.parametrize("axis_type", TYPES, ids=str)
+def test_vmap_over_keys_on_a_mesh(axis_type):
+    keys = jax.random.split(KEY, 8)
+    placed = jax.device_put(keys, NamedSharding(mesh_of(axis_type), P(("d", "m"))))
+    made = jax.vmap(lambda key: jaxinit.he_normal(key, (4, 6)))(placed)
+    assert raw(made) == raw(np.stack([jaxinit.he_normal(key, (4, 6)) for key in keys]))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_no_temporaries_on_one_device(dtype):
     for shape in [(2048, 2048), (2048, 2047)]:

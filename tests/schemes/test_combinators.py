@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from table import COMBINED, raw
+from table import COMBINED, IMPLEMENTATIONS, raw
 
 import jaxinit
 from jaxinit import Layout, initializers
@@ -71,6 +71,8 @@ def test_is_a_value_and_called_every_way_gives_the_same_bits(row):
 
 @pytest.mark.parametrize("kind", ["rbg", "philox2x32", "threefry4x32"])
 def test_keys_of_any_kind(kind):
+    if kind not in IMPLEMENTATIONS:
+        pytest.skip("this JAX does not know it")
     key = jax.random.key(3, impl=kind)
     made = initializers.blocks(HE, 2)(key, (4, 6))
     assert raw(made[:, 3:]) == raw(HE(jax.random.fold_in(key, 1), (4, 3)))
@@ -113,33 +115,6 @@ CHANGED = [
         lambda x: (x + 1) * np.float32(3),
     ),
 ]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
-@pytest.mark.parametrize(
-    "init",
-    [
-        *(init for init, _ in CHANGED[:2]),
-        initializers.shifted(initializers.uniform(0.2), -0.1),
-        initializers.scaled(initializers.shifted(NORMAL, 0.7), 1.1),
-        initializers.shifted(initializers.scaled(HE, 0.3), 0.01),
-    ],
-    ids=repr,
-)
-def test_changes_have_the_same_bits_however_programs_are_fused(init, dtype):
-    keys = jax.random.split(KEY, 3)
-
-    def draw(key):
-        return init(key, (33, 18), dtype)
-
-    ways = {
-        "jit of vmap": jax.jit(jax.vmap(draw))(keys),
-        "scan": jax.lax.scan(lambda c, key: (c, draw(key)), 0, keys)[1],
-        "scan of vmap": jax.lax.scan(lambda c, k: (c, jax.vmap(draw)(k)), 0, keys[None])[1][0],
-        "materialize": jaxinit.materialize(jax.vmap(draw), keys),
-    }
-    eager = raw(np.stack([draw(key) for key in keys]))
-    assert {name: raw(way) for name, way in ways.items()} == dict.fromkeys(ways, eager)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])

@@ -98,6 +98,11 @@ CASES = [
     (lambda: initializers.identity(0.0), ValueError, r"^identity: gain must not be 0\. For zeros use jaxinit\.zeros\.$"),
     (lambda: initializers.identity(shift=0.5), TypeError, r"^identity: shift must be an int or a tuple of ints; got 0\.5\.$"),
     (lambda: jaxinit.identity(None, (4, 4), shift=(1,)), ValueError, r"^identity: shift \(1,\) has 1 entries, shape \(4, 4\) has 2 axes; give one an axis, or one int for the outputs\.$"),
+    (lambda: jaxinit.identity(None, (4, 4), "int8", gain=0.5), ValueError, r"^identity: int8 does not hold gain=0\.5; use a floating dtype, as jnp\.float32\.$"),
+    (lambda: jaxinit.identity(None, (4, 4), "uint8", gain=-1), ValueError, r"^identity: uint8 does not hold gain=-1; use"),
+    (lambda: jaxinit.identity(None, (4, 4), "int32", gain=2**24 + 1), ValueError, r"^identity: int32 does not hold gain=1\.67772e\+07; use"),
+    (lambda: jaxinit.dirac(None, (3, 4, 4), bool), ValueError, r"^dirac: draws real or complex numbers, not bool"),
+    (lambda: initializers.normal(3 - 4j), TypeError, r"^normal: stddev must be a real number; got \(3-4j\)\. Give a real one, as its magnitude 5\.$"),
     (lambda: initializers.dirac(0), ValueError, r"^dirac: groups must be a positive int; got 0\.$"),
     (lambda: initializers.dirac(2, layout=jaxinit.Layout()), ValueError, r"^dirac: layout already says what each axis is; leave out groups, or the layout\.$"),
     (lambda: jaxinit.dirac(None, (3, 4, 5), groups=2), ValueError, r"^dirac: groups=2 does not divide the 5 outputs"),
@@ -138,6 +143,25 @@ def test_sharding_with_too_many_entries():
     text = r"^ones: out_sharding .* has 3 entries, shape \(4, 4\) has 2 axes\.$"
     with pytest.raises(ValueError, match=text):
         jaxinit.ones(KEY, (4, 4), None, sharding)
+
+
+def test_shardings_that_do_not_fit_the_mesh():
+    mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    sharding = jax.sharding.NamedSharding(mesh, P("d"))
+    text = r"^he_normal: inside jit a sharding over explicit axes needs its mesh in the context; enter jax\.set_mesh"
+    with pytest.raises(ValueError, match=text):
+        jax.jit(lambda key: jaxinit.he_normal(key, (8, 8), None, sharding))(KEY)
+    text = r"^he_normal: axis 0 of shape \(6, 8\) does not divide over the 4 devices of .*, as explicit axes of a mesh need\.$"
+    with pytest.raises(ValueError, match=text):
+        jaxinit.he_normal(KEY, (6, 8), None, sharding)
+    with jax.set_mesh(mesh):
+        text = r"^zeros: out_sharding .* names 'x'; the axes of the mesh are d, m, each to be named at most once\.$"
+        with pytest.raises(ValueError, match=text):
+            jaxinit.zeros(KEY, (8, 8), None, P("x"))
+        with pytest.raises(
+            ValueError, match=r"^zeros: out_sharding .* names one axis twice; the axes"
+        ):
+            jaxinit.zeros(KEY, (8, 8), None, P("d", "d"))
 
 
 def test_errors_come_under_a_trace_too():

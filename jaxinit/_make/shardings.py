@@ -1,0 +1,52 @@
+"""Checks where the arrays of a plan are asked to go, and says which devices hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
+
+from .recording import Leaf
+
+
+def is_sharding(x: Any) -> bool:
+    return x is None or isinstance(x, Sharding | PartitionSpec)
+
+
+def checked(call: str, leaf: Leaf, sharding: Any) -> Any:
+    """The sharding, after checking that it fits the array."""
+    if isinstance(sharding, PartitionSpec):
+        mesh = jax.sharding.get_mesh()
+        if mesh.empty:
+            raise ValueError(
+                f"{call}: out_shardings has {sharding} for {leaf.path!r}, which names axes of a "
+                f"mesh, and none is set. Pass a NamedSharding, or enter jax.set_mesh(mesh)."
+            )
+        sharding = NamedSharding(mesh, sharding)
+    if sharding is None:
+        return None
+    if not isinstance(sharding, Sharding):
+        raise TypeError(
+            f"{call}: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
+            f"got a {type(sharding).__name__} for {leaf.path!r}."
+        )
+    try:
+        sharding.shard_shape(leaf.shape)
+    except ValueError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"{call}: out_shardings does not fit {leaf.path!r} of shape {leaf.shape}: {reason}. "
+            f"Replicate the axis, or shard one that divides."
+        ) from None
+    return sharding
+
+
+def devices(sharding: Any) -> Iterable[Any]:
+    """The devices that hold an array of this sharding."""
+    if sharding is None:
+        return jax.devices()[:1]
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
+        return range(sharding.mesh.size)
+    return sharding.device_set
