@@ -58,11 +58,12 @@ def init(
       ValueError: a dtype that is not floating, an expression that matches no floating-point array,
         an axis name without a rule, or an axis that its mesh axis does not divide.
 
-    >>> import jax
-    >>> import flax.linen as nn
-    >>> params = init(nn.Dense(8), jax.random.key(0), jax.numpy.ones((1, 4)), dtype="bfloat16")
-    >>> params["params"]["kernel"].dtype.name
-    'bfloat16'
+    Example:
+      >>> import flax.linen as nn, jax, jaxinit
+      >>> x = jax.numpy.ones((1, 4))
+      >>> params = jaxinit.init(nn.Dense(8), jax.random.key(0), x, dtype="bfloat16")
+      >>> params["params"]["kernel"].dtype.name
+      'bfloat16'
     """
     choices = _choices(dtype)
     planned = plan_as("init", in_dtypes(init_function("init", model), choices), args, kwargs)

@@ -85,7 +85,7 @@ def needed(name, public):
 
 
 # What jaxinit does by no one else's rule, so that there is no source to name.
-OWN = {"audit", "infer", "materialize", "plan", "tree_init", "get"}
+OWN = {"audit", "infer", "init", "materialize", "plan", "tree_init", "get"}
 OWN |= {"clipped", "masked", "scaled", "shifted"}
 DOCUMENTED = [jaxinit, initializers, recipes]
 
