@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import jax
+import jax.core
 import numpy as np
 
 from ._schemes.checks import (

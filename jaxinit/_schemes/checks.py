@@ -105,7 +105,7 @@ def _real(name: str, option: str, value: Any) -> float:
     """The option as a float; a number beyond the range of floats is infinite."""
     check_concrete(name, option, value)
     refuse_key(name, value)
-    number = (
+    number: Any = (
         value.item()
         if isinstance(value, jax.Array | np.ndarray) and value.size == 1 and not value.ndim
         else value
@@ -120,7 +120,7 @@ def _real(name: str, option: str, value: Any) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if int(number) > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf
 
 
 def check_positive(name: str, option: str, value: Any) -> float:
