@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import re
 import sys
@@ -19,8 +20,11 @@ from ._make.formats import FormatName
 from ._make.init import in_dtypes
 from ._make.plan import Plan, plan
 from ._random.stream import is_typed_key
+from ._schemes.checks import did_you_mean, shown
 
 Tree = Any
+
+_MOST_DEVICES = 2**20  # of a mesh, whose devices are counted one by one
 
 
 def init(
@@ -35,13 +39,16 @@ def init(
     """The command."""
     if not (out or dry_run):
         raise ValueError("init: say where to with --out DIR, or only look with --dry-run.")
+    devices = _mesh(mesh) if mesh else None
+    if seed is not None and not 0 <= seed < 2**32:  # jax.random.key takes the lowest 32 bits
+        raise ValueError(f"init: --seed must be from 0 to {2**32 - 1}; got {shown(seed)}.")
     init_fn, *args = _called(factory)
     if seed is not None:
         args = _seeded(args, seed)
     planned = plan(init_fn if dtype is None else _in_dtype(init_fn, dtype), *args)
     print(planned)
-    if mesh:
-        print(_devices(planned, mesh))
+    if mesh and devices:
+        print(_devices(planned, devices, mesh))
     if dry_run or not out:
         return
     planned.save(out, format, progress=True)
@@ -65,8 +72,9 @@ def _called(factory: str) -> Sequence[Any]:
         ) from None
     for part in name.split("."):
         if not hasattr(found, part):
-            known = ", ".join(n for n in vars(found) if not n.startswith("_"))
-            raise ValueError(f"init: {module} has no {name}; it has {known}.")
+            known = [n for n in vars(found) if not n.startswith("_")]
+            meant = did_you_mean(part, known) or f"; it has {', '.join(known)}."
+            raise ValueError(f"init: {module} has no {name}{meant}")
         found = getattr(found, part)
     result = found() if callable(found) and not inspect.signature(found).parameters else None
     if not (isinstance(result, tuple | list) and result and callable(result[0])):
@@ -104,9 +112,9 @@ def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
     return in_dtypes(init_fn, [(re.compile(""), wanted)])
 
 
-def _devices(planned: Plan, text: str) -> str:
+def _devices(planned: Plan, mesh: AbstractMesh, text: str) -> str:
     """How many bytes each device of a mesh would hold."""
-    held = planned.memory(_spread(_mesh(text)))
+    held = planned.memory(_spread(mesh))
     least, most = min(held.values()), max(held.values())
     share = _text.size(most) if least == most else f"{_text.size(least)} to {_text.size(most)}"
     return f"on {len(held)} devices ({text}): {share} each"
@@ -118,8 +126,12 @@ def _mesh(text: str) -> AbstractMesh:
         sizes = {name: int(size) for name, size in (axis.split("=") for axis in text.split(","))}
     except ValueError:
         sizes = {}
-    if len(sizes) != text.count(",") + 1 or min(sizes.values()) < 1:
-        raise ValueError(f"init: --mesh must be as data=8,model=4; got {text!r}.")
+    if len(sizes) != text.count(",") + 1 or "" in sizes or min(sizes.values()) < 1:
+        raise ValueError(f"init: --mesh must be as data=8,model=4; got {shown(text)}.")
+    if math.prod(sizes.values()) > _MOST_DEVICES:
+        raise ValueError(
+            f"init: --mesh must have at most {_MOST_DEVICES} devices; got {shown(text)}."
+        )
     return AbstractMesh(tuple(sizes.values()), tuple(sizes))
 
 

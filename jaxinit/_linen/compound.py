@@ -15,7 +15,7 @@ from .._layers import forget_init, kept_dtype, projection_layout
 from .._schemes.base import Init
 from .._schemes.frameworks import Framework
 from .._schemes.variance import Mode
-from .layers import Conv, Dense, DenseGeneral, DenseParams, adopt, made
+from .layers import Conv, Dense, DenseGeneral, DenseParams, adopt, check_given, made
 
 _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dense: Dense,
@@ -30,6 +30,10 @@ class _Compound(nn.Module):
 
     defaults: Framework = "jax"
     kernel_init: Init | None = None
+
+    def __post_init__(self) -> None:
+        check_given(self)
+        super().__post_init__()
 
     @nn.nowrap
     def options_of(self, child: nn.Module) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from flax.linen import recurrent
 
 from .. import layouts
 from .._choose.activations import Activation
+from .._layer_options import check_options
 from .._layers import Options, check_groups, function_of, instance, labelled, sizes
 from .._schemes.base import Init
 from .._schemes.fans import Layout
@@ -31,6 +32,7 @@ class _Layer(nn.Module):
     kind: Kind = "kernel"
 
     def __post_init__(self) -> None:
+        check_given(self)
         object.__setattr__(self, "activation", made(self, self.activation))
         super().__post_init__()
 
@@ -76,6 +78,12 @@ class _Dense(_Layer):
 
     kernel_init: Init | None = None
     bias_init: Init | None = None
+
+
+def check_given(module: nn.Module) -> None:
+    """Raises where an option of a layer is of the wrong kind."""
+    given = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
+    check_options(f"linen.{type(module).__name__}", given)
 
 
 def label_of(module: nn.Module) -> str:

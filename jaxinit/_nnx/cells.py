@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from .. import layouts
+from .._layer_options import checked
 from .._layers import Options, forget_init, kept_dtype
 from . import options
 from .layers import label_of
@@ -23,6 +24,7 @@ class _Cell(nnx.Module):
     gates: int = 1
     carried: bool = False
 
+    @checked
     def __init__(self, in_features: int, hidden_features: int, **given: Any) -> None:
         defaults, layout = given.pop("defaults", "jax"), layouts.fused(self.gates)
         features = self.gates * hidden_features
@@ -47,6 +49,7 @@ class _Cell(nnx.Module):
 class SimpleCell(_Cell, nnx.SimpleCell):
     """A simple recurrent cell, with a kernel of the input and one of the carry."""
 
+    @checked
     def __init__(
         self, in_features: int, hidden_features: int, **given: Unpack[options.SimpleCell]
     ) -> None:
@@ -58,6 +61,7 @@ class GRUCell(_Cell, nnx.GRUCell):
 
     gates = 3
 
+    @checked
     def __init__(
         self, in_features: int, hidden_features: int, **given: Unpack[options.GatedCell]
     ) -> None:
@@ -69,6 +73,7 @@ class _LSTM(_Cell):
 
     carried = True
 
+    @checked
     def __init__(
         self, in_features: int, hidden_features: int, **given: Unpack[options.LSTMCell]
     ) -> None:

@@ -10,6 +10,7 @@ from flax import linen, nnx
 
 from .. import layouts
 from .._choose.activations import Activation
+from .._layer_options import checked
 from .._layers import (
     Options,
     Reshaped,
@@ -84,6 +85,7 @@ class Linear(_Layer, nnx.Linear):
       '1.00'
     """
 
+    @checked
     def __init__(
         self, in_features: int, out_features: int, **given: Unpack[options.Linear]
     ) -> None:
@@ -97,6 +99,7 @@ class LinearGeneral(_Layer, nnx.LinearGeneral):
     So fan_in is the product of the input axes and fan_out that of the output axes.
     """
 
+    @checked
     def __init__(
         self,
         in_features: Sizes,
@@ -129,6 +132,7 @@ class Einsum(_Layer, nnx.Einsum):
       '1.00'
     """
 
+    @checked
     def __init__(
         self,
         einsum_str: str,
@@ -150,6 +154,7 @@ class Conv(_Layer, nnx.Conv):
     out/groups, divided by the strides.
     """
 
+    @checked
     def __init__(
         self,
         in_features: int,
@@ -186,6 +191,7 @@ class ConvTranspose(_Layer, nnx.ConvTranspose):
     the window times in, divided by the strides.
     """
 
+    @checked
     def __init__(
         self,
         in_features: int,
@@ -206,6 +212,7 @@ class ConvTranspose(_Layer, nnx.ConvTranspose):
 class Embed(_Layer, nnx.Embed):
     """An embedding: table (num_embeddings, features), by default with variance 1/features."""
 
+    @checked
     def __init__(self, num_embeddings: int, features: int, **given: Unpack[options.Embed]) -> None:
         shape = (num_embeddings, features)
         settled = self._settle(given, layouts.embedding(), shape, "embedding")
@@ -221,6 +228,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
 
     __signature__ = options.Signature()
 
+    @checked
     def __init__(
         self,
         num_heads: int,

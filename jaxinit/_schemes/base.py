@@ -34,6 +34,8 @@ from .checks import (
     check_inexact,
     check_shape,
     check_sharding,
+    is_key,
+    is_sequence,
     shown,
 )
 from .fans import DENSE, Layout
@@ -74,6 +76,16 @@ class Initializer(ABC):
         out_sharding: OutSharding = None,
     ) -> jax.Array:
         """The array; arguments are checked before any work."""
+        if is_sequence(key) and not is_key(shape):
+            raise TypeError(
+                f"{self.name}: expected (key, shape, dtype); got a shape first. Haiku calls "
+                f"initializers with (shape, dtype): wrap it by jaxinit.haiku.initializer(...)."
+            )
+        if isinstance(key, float | str):
+            raise TypeError(
+                f"{self.name}: expected (key, shape, dtype); got {shown(key)} first. With options "
+                f"alone, jaxinit.initializers makes an initializer."
+            )
         sizes = check_shape(self.name, shape)
         checked = self._dtype(dtype)
         made = self._make(key, sizes, checked, check_sharding(self.name, sizes, out_sharding))

@@ -11,7 +11,7 @@ import math
 import numbers
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,11 +70,10 @@ def labelled(label: str) -> Iterator[None]:
 
 def refuse_key(name: str, option: object) -> None:
     """Raises where a factory was handed a random key: it was meant to be called first."""
-    if is_key(option):
-        factory = name.rpartition(".")[2]
+    if is_key(option) and "." not in name:  # with a dot it is a layout, a layer
         raise TypeError(
             f"{name}: this factory takes options and was handed a random key, as if it were the "
-            f"initializer; write initializers.{factory}() or jaxinit.{factory}."
+            f"initializer; write initializers.{name}() or jaxinit.{name}."
         )
 
 
@@ -206,7 +205,6 @@ def check_axis_count(name: str, option: str, value: Any, least: int = 1) -> int:
 
 def check_axes(name: str, option: str, value: Any) -> tuple[int, ...]:
     """One axis or several as a tuple of ints."""
-    refuse_key(name, value)
     given = value if is_sequence(value) else (value,)
     found = [_index(axis) for axis in given]
     if None in found:
@@ -222,7 +220,7 @@ def did_you_mean(given: object, names: Iterable[str]) -> str:
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 
-def check_choice(name: str, option: str, value: Any, known: Sequence[str]) -> str:
+def check_choice(name: str, option: str, value: Any, known: Collection[str]) -> str:
     """The option as one of the known words; a word that is nearly one of them is suggested."""
     if isinstance(value, str) and value in known:
         return value
@@ -309,7 +307,7 @@ def check_dtype(name: str, *given: DType) -> np.dtype:
     return canonical
 
 
-def _as_dtype(name: str, choice: DType) -> np.dtype:
+def _as_dtype(name: str, choice: DType, option: str = "dtype") -> np.dtype:
     refuse_key(name, choice)
     try:
         asked = jnp.dtype(choice)
@@ -318,14 +316,15 @@ def _as_dtype(name: str, choice: DType) -> np.dtype:
         jax.dtypes.canonicalize_dtype(asked)
     except Exception:  # NumPy raises many kinds, and what an object of the user's own raises
         raise TypeError(
-            f"{name}: dtype must name a dtype, as jnp.float32 or 'bfloat16'; got {shown(choice)}."
+            f"{name}: {option} must name a dtype, as jnp.float32 or 'bfloat16'; got "
+            f"{shown(choice)}."
         ) from None
     return asked
 
 
-def dtype_name(name: str, dtype: DType) -> str | None:
+def dtype_name(name: str, dtype: DType, option: str = "dtype") -> str | None:
     """A dtype by its name, so that equal ones compare equal."""
-    return None if dtype is None else _as_dtype(name, dtype).name
+    return None if dtype is None else _as_dtype(name, dtype, option).name
 
 
 def check_inexact(name: str, dtype: np.dtype) -> np.dtype:

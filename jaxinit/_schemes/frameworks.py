@@ -7,6 +7,7 @@ recurrent cell's input ("cell") or carry ("recurrent"), and the table of an embe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
@@ -65,3 +66,14 @@ def defaults(framework: Framework, kind: Kind) -> Defaults:
     """A framework's initializers for a kind; kinds without a row are as "kernel"."""
     rows = _BY_KIND[framework]
     return rows.get(kind, rows["kernel"])
+
+
+# What torch.nn.init.calculate_gain gives.
+_CONVOLUTIONS = [f"conv{kind}{axes}d" for kind in ("", "_transpose") for axes in (1, 2, 3)]
+TORCH_GAINS = {
+    **dict.fromkeys(["linear", *_CONVOLUTIONS, "sigmoid"], 1.0),
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "leaky_relu": math.sqrt(2 / (1 + 0.01**2)),
+    "selu": 0.75,
+}

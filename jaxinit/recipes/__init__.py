@@ -7,7 +7,7 @@ Each function returns an initializer, or several by role, made of those in
 ``jaxinit.initializers``.
 """
 
-from .defaults import flax_defaults, keras_defaults, torch_defaults
+from .defaults import flax_defaults, keras_defaults, torch_defaults, torch_gain
 from .depth import (
     DeepNet,
     deepnet,
@@ -45,6 +45,7 @@ __all__ = [
     "sub_ln",
     "t_fixup",
     "torch_defaults",
+    "torch_gain",
     "wang",
 ]
 

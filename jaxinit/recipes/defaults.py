@@ -6,7 +6,7 @@ import math
 
 from .._schemes import frameworks
 from .._schemes.base import Initializer
-from .._schemes.checks import check_count
+from .._schemes.checks import check_choice, check_count, check_number
 from ..initializers import symmetric_uniform, variance_scaling
 from .layers import forget_bias
 
@@ -47,6 +47,38 @@ def torch_defaults(fan_in: int = 1, hidden: int = 1) -> dict[str, Initializer]:
         "embedding": frameworks.defaults("torch", "embedding").kernel,
         "recurrent": symmetric_uniform(1 / math.sqrt(size)),
     }
+
+
+def torch_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The gain that ``torch.nn.init.calculate_gain`` gives, to port a model with its own scales.
+
+    linear, conv and sigmoid 1, tanh 5/3, relu sqrt(2), leaky_relu sqrt(2/(1 + slope^2)), selu 3/4.
+    Those of tanh, sigmoid and selu are conventions; ``jaxinit.gain`` computes the exact ones.
+
+    Args:
+      nonlinearity: a name of that table; conv stands for conv1d, conv_transpose1d and so on.
+      param: the slope of leaky_relu below 0; without it 0.01.
+
+    Returns:
+      The gain, a float.
+
+    Raises:
+      TypeError: param is not a number.
+      ValueError: another name.
+
+    Example:
+      >>> from jaxinit import recipes
+      >>> recipes.torch_gain("leaky_relu", 1.0), recipes.torch_gain("selu")
+      (1.0, 0.75)
+
+    Source: PyTorch 2.11, torch/nn/init.py, ``calculate_gain``.
+    """
+    name = "torch_gain"
+    check_choice(name, "nonlinearity", nonlinearity, frameworks.TORCH_GAINS)
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else check_number(name, "param", param)
+        return math.sqrt(2 / (1 + slope * slope))
+    return frameworks.TORCH_GAINS[nonlinearity]
 
 
 def keras_defaults() -> dict[str, Initializer]:

@@ -17,7 +17,7 @@ FLOORS = (
     ("initializers", "layouts"),
     ("_make",),
     ("_choose", "recipes", "_functions"),
-    ("_infer", "_layers"),
+    ("_infer", "_layers", "_layer_options"),
     ("_check",),
     ("_linen", "_nnx"),
     ("linen", "nnx", "haiku", "equinox", "keras", "_command", "_verify"),
@@ -30,6 +30,7 @@ NEVER = {  # room -> rooms that it does not import, although they stand lower
     "_make": {"_schemes", "layouts"},
     "_choose": {"_make", "_program"},
     "_layers": {"_make", "_program"},
+    "_layer_options": {"_make", "_program"},
     "recipes": {"_make", "_program"},
 }
 

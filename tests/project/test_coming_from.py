@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import jaxinit
-from jaxinit import initializers
+from jaxinit import initializers, recipes
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "coming-from.md").read_text()
 SHAPE = (512, 384)
@@ -80,7 +80,7 @@ WHOLE = {f.__name__: f for f in (delta, dirac, gain)}  # these take the initiali
 
 def run(call, law):
     """Evaluate a row and measure it."""
-    made = eval(call, {"initializers": initializers, "jaxinit": jaxinit})
+    made = eval(call, {"initializers": initializers, "jaxinit": jaxinit, "recipes": recipes})
     fans = {"fan_in": SHAPE[0], "fan_out": SHAPE[1], "sqrt": math.sqrt}
     name, options = re.fullmatch(r"(\w+)\((.*)\)", law).groups()
     values = eval(f"({options},)" if options else "()", fans)

@@ -83,6 +83,8 @@ ERRORS = {
     "no colon": (["test_command", "--dry-run"], r"^init: expected MODULE:FACTORY, as examples"),
     "no module": (["absent:factory", "--dry-run"], r"^init: no module 'absent'; run it where"),
     "no name": (["test_command:absent", "--dry-run"], r"^init: test_command has no absent; it has"),
+    "a typo": (["test_command:factori", "--dry-run"], r"has no factori; did you mean factory\?$"),
+    "mesh first": (["nowhere:at_all", "--dry-run", "--mesh", "8"], r"^init: --mesh must be as dat"),
     "not a pair": (["test_command:wrong", "--dry-run"], r"^init: test_command:wrong must be a fun"),
     "options": (["test_command:needs_options", "--dry-run"], r"must be a function of no arguments"),
     "dtype": (
@@ -92,6 +94,14 @@ ERRORS = {
     "integer": (["test_command:factory", "--dry-run", "--dtype", "int8"], r"a floating dtype, as"),
     "mesh": (["test_command:factory", "--dry-run", "--mesh", "8"], r"^init: --mesh must be as dat"),
     "no device": (["test_command:factory", "--dry-run", "--mesh", "d=0"], r"--mesh must be as dat"),
+    "many devices": (
+        ["test_command:factory", "--dry-run", "--mesh", "d=9999999"],
+        r"^init: --mesh must have at most 1048576 devices; got 'd=9999999'",
+    ),
+    "seed beyond": (
+        ["test_command:factory", "--dry-run", "--seed", "4294967296"],
+        r"^init: --seed must be from 0 to 4294967295; got 4294967296\.$",
+    ),
     "seed": (["test_command:without_keys", "--dry-run", "--seed", "1"], r"^init: --seed replaces"),
 }
 

@@ -33,6 +33,8 @@ CASES = [
     (lambda: jaxinit.normal(KEY, bytearray(b"x")), TypeError, r"^normal: shape must be a sequence of ints; got bytearray"),
     (lambda: jaxinit.normal(KEY, (2**31, 2**31)), ValueError, r"^normal: shape \(2147483648, 2147483648\) is too large; an array has at most 2\^59 elements\.$"),
     (lambda: jaxinit.normal((4, 4), KEY), TypeError, r"^normal: shape must be a sequence of ints; got a random key\. It is the second argument, after the key\.$"),
+    (lambda: jaxinit.variance_scaling(2.0, "fan_in", "normal"), TypeError, r"^variance_scaling: expected \(key, shape, dtype\); got 2\.0 first\. With options alone, jaxinit\.initializers makes an initializer\.$"),
+    (lambda: HE((4, 4), jnp.float32), TypeError, r"^he_normal: expected \(key, shape, dtype\); got a shape first\. Haiku calls initializers with \(shape, dtype\): wrap it by jaxinit\.haiku\.initializer\(\.\.\.\)\.$"),
     (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
     # layouts and blocks
     (lambda: initializers.he_normal(in_axis=0, layout=Layout()), ValueError, r"^he_normal: layout already says what each axis is; leave out in_axis, or the layout\.$"),
@@ -120,7 +122,7 @@ CASES = [
     # keys
     (lambda: jaxinit.he_normal(None, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got None\.$"),
     (lambda: jaxinit.he_normal(0, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got the int 0; write jax\.random\.key\(0\)\.$"),
-    (lambda: jaxinit.he_normal("k", (4, 4)), TypeError, r"got a str\.$"),
+    (lambda: jaxinit.he_normal("k", (4, 4)), TypeError, r"^he_normal: expected \(key, shape, dtype\); got 'k' first\."),
     (lambda: jaxinit.he_normal(jax.random.split(KEY), (4, 4)), ValueError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got an array of keys of shape \(2,\)\. Use jax\.vmap over the keys, or index one\.$"),
     (lambda: jaxinit.bits(jnp.zeros((3,), jnp.uint32), (4,)), ValueError, r"^bits: expected one JAX random key, as jax\.random\.key\(0\) makes; got uint32\[3\]\. A raw key is uint32 of 1, 2 or 4 words\.$"),
     (lambda: jaxinit.bits(np.zeros(2), (4,)), ValueError, r"got float64\[2\]\. A raw key is uint32"),

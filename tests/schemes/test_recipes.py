@@ -342,6 +342,15 @@ def test_framework_defaults():
     assert spread(flax["embedding"], (1000, 64)) == pytest.approx(1 / 8, rel=0.02)
 
 
+def test_torch_gain():
+    """The table of PyTorch's documentation of ``calculate_gain``."""
+    told = {"linear": 1, "conv2d": 1, "conv_transpose3d": 1, "sigmoid": 1, "tanh": 5 / 3}
+    told |= {"relu": 2**0.5, "leaky_relu": (2 / (1 + 0.01**2)) ** 0.5, "selu": 3 / 4}
+    for name, gain in told.items():
+        assert recipes.torch_gain(name) == pytest.approx(gain, rel=1e-15)
+    assert recipes.torch_gain("leaky_relu", 0.2) == pytest.approx((2 / 1.04) ** 0.5)
+
+
 def test_every_recipe_goes_to_a_config_and_back():
     made = [
         recipes.gpt2_residual(3), recipes.mitchell(8, 2), recipes.icnr(jaxinit.initializers.he_normal(), 2),
@@ -365,6 +374,7 @@ REFUSED = [
     (lambda: recipes.layerwise_residual(-1), r"^layerwise_residual: layer must be an int from 0; got -1\.$"),
     (lambda: recipes.deepnet(3, side="left"), r"^deepnet: side must be one of encoder, decoder; got 'left'\.$"),
     (lambda: recipes.t_fixup(3, "left"), r"^t_fixup: side must be one of encoder, decoder; got 'left'\.$"),
+    (lambda: recipes.torch_gain("rellu"), r"^torch_gain: nonlinearity must be one of linear, conv1d, .*; got 'rellu'; did you mean relu, selu\?$"),
     (lambda: recipes.fixup(3, 1), r"^fixup: a branch needs at least two kernels; got 1\.$"),
     (lambda: recipes.forget_bias("igo"), r"^forget_bias: order must name one gate f; got 'igo'\.$"),
     (lambda: recipes.mimetic_attention(KEY, 8, 3), r"^mimetic_attention: heads=3 does not divide width=8\.$"),
