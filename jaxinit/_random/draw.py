@@ -133,20 +133,7 @@ def _apart(
         word = lax.convert_element_type(keys[0][0], dtype)
         return lax.broadcast_in_dim(word, placement.view, (), out_sharding=placement.explicit)
 
-    return lax.cond(
-        lax.population_count(first) <= np.uint32(32), kernel, never, keys, _along(first, scale)
-    )
-
-
-def _along(word: jax.Array, scale: jax.Array) -> jax.Array:
-    """The scale, as a value that depends on the word, which the compiler sees that it does not.
-
-    Under vmap over keys that lie on explicit axes of a mesh, JAX fails to give a scalar that is not
-    batched to a conditional (``Resource axis: d of P('d',) is not found in mesh: ()``).
-    """
-    width = {4: np.uint32, 8: np.uint64}[scale.dtype.itemsize]
-    zero = lax.convert_element_type(word & np.uint32(0), width)
-    return lax.bitcast_convert_type(lax.bitcast_convert_type(scale, width) | zero, scale.dtype)
+    return lax.cond(lax.population_count(first) <= np.uint32(32), kernel, never, keys, scale)
 
 
 class _Placement(NamedTuple):
