@@ -17,8 +17,9 @@ from . import initializers
 from ._random import draw
 from ._random.sharding import OutSharding
 from ._random.stream import check_key
+from ._schemes.arguments import Shape, check_shape, check_sharding, needs_key
 from ._schemes.base import Init
-from ._schemes.checks import DType, Shape, check_shape, check_sharding
+from ._schemes.checks import DType
 from ._schemes.fans import Axes, Layout
 from ._schemes.variance import DistributionName, Mode
 
@@ -54,6 +55,7 @@ def bits(key: jax.Array, shape: Shape, out_sharding: OutSharding = None) -> jax.
     return draw.bits(key, sizes, check_sharding("bits", sizes, out_sharding))
 
 
+@needs_key
 def zeros(
     key: Any,
     shape: Shape,
@@ -82,6 +84,7 @@ def zeros(
     return initializers.zeros(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def ones(
     key: Any,
     shape: Shape,
@@ -110,6 +113,7 @@ def ones(
     return initializers.ones(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def constant(
     key: Any,
     shape: Shape,
@@ -151,6 +155,7 @@ def constant(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def uniform(
     key: jax.Array,
     shape: Shape,
@@ -194,6 +199,7 @@ def uniform(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def symmetric_uniform(
     key: jax.Array,
     shape: Shape,
@@ -237,6 +243,7 @@ def symmetric_uniform(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def normal(
     key: jax.Array,
     shape: Shape,
@@ -279,6 +286,7 @@ def normal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def truncated_normal(
     key: jax.Array,
     shape: Shape,
@@ -330,6 +338,7 @@ def truncated_normal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def variance_scaling(
     key: jax.Array,
     shape: Shape,
@@ -409,6 +418,7 @@ def variance_scaling(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def he_normal(
     key: jax.Array,
     shape: Shape,
@@ -470,6 +480,7 @@ def he_normal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def he_uniform(
     key: jax.Array,
     shape: Shape,
@@ -529,6 +540,7 @@ def he_uniform(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def glorot_normal(
     key: jax.Array,
     shape: Shape,
@@ -589,6 +601,7 @@ def glorot_normal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def glorot_uniform(
     key: jax.Array,
     shape: Shape,
@@ -649,6 +662,7 @@ def glorot_uniform(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def lecun_normal(
     key: jax.Array,
     shape: Shape,
@@ -708,6 +722,7 @@ def lecun_normal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def lecun_uniform(
     key: jax.Array,
     shape: Shape,
@@ -767,6 +782,7 @@ def lecun_uniform(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def blocks(
     key: jax.Array,
     shape: Shape,
@@ -818,6 +834,7 @@ def blocks(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def orthogonal(
     key: jax.Array,
     shape: Shape,
@@ -874,6 +891,7 @@ def orthogonal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def delta_orthogonal(
     key: jax.Array,
     shape: Shape,
@@ -922,6 +940,7 @@ def delta_orthogonal(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def identity(
     key: Any,
     shape: Shape,
@@ -970,6 +989,7 @@ def identity(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def dirac(
     key: Any,
     shape: Shape,
@@ -1014,6 +1034,7 @@ def dirac(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def hadamard(
     key: Any,
     shape: Shape,
@@ -1060,6 +1081,7 @@ def hadamard(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def zer_o(
     key: Any,
     shape: Shape,
@@ -1103,6 +1125,7 @@ def zer_o(
     return init(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def sparse(
     key: jax.Array,
     shape: Shape,

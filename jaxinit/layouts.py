@@ -18,6 +18,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ._schemes.arguments import check_shape
 from ._schemes.checks import (
     check_axis_count,
     check_choice,
@@ -25,7 +26,6 @@ from ._schemes.checks import (
     check_counts,
     check_flag,
     check_int,
-    check_shape,
     is_sequence,
     shown,
 )

@@ -27,13 +27,11 @@ from .._random.sharding import OutSharding, is_tracing
 from .._random.spread import Spread
 from .._random.stream import check_key
 from . import config
+from .arguments import Shape, check_shape, check_sharding
 from .checks import (
     DType,
-    Shape,
     check_dtype,
     check_inexact,
-    check_shape,
-    check_sharding,
     is_key,
     is_sequence,
     shown,

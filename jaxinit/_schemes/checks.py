@@ -1,4 +1,4 @@
-"""Checks of what a user gives: each returns the value in its canonical form, or raises one line.
+"""Checks of options and dtypes: each returns the canonical form, or raises one line.
 
 Every message names the call as the user wrote it, what was expected, what came, and what to do.
 """
@@ -19,18 +19,14 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
 
-from .._random.sharding import OutSharding, is_explicit, is_tracing
 from .._random.stream import is_typed_key
 
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
-Shape = int | Sequence[int]
 
 _SHOWN = 60  # characters of a value in a message
-_MOST_AXES = 64  # of an array of NumPy, which JAX's arrays do not exceed
-_INTS = 2**63  # an index has 64 bits
-_MOST_ELEMENTS = 2**59  # of complex128 they are 2^63 bytes, which XLA cannot count
+MOST_AXES = 64  # of an array of NumPy, which JAX's arrays do not exceed
+INTS = 2**63  # an index has 64 bits
 
 
 def shown(value: object) -> str:
@@ -165,7 +161,7 @@ def _index(value: Any) -> int | None:
         found = operator.index(value)
     except TypeError:
         return None
-    return found if -_INTS <= found < _INTS else None
+    return found if -INTS <= found < INTS else None
 
 
 def check_count(name: str, option: str, value: Any, least: int = 1) -> int:
@@ -195,9 +191,9 @@ def check_counts(name: str, option: str, value: Any) -> tuple[int, ...]:
 def check_axis_count(name: str, option: str, value: Any, least: int = 1) -> int:
     """The option as the number of axes of an array."""
     count = check_count(name, option, value, least)
-    if count > _MOST_AXES:
+    if count > MOST_AXES:
         raise ValueError(
-            f"{name}: {option} must be at most {_MOST_AXES}, the most axes that an array has; "
+            f"{name}: {option} must be at most {MOST_AXES}, the most axes that an array has; "
             f"got {count}."
         )
     return count
@@ -261,36 +257,7 @@ def check_array(name: str, option: str, value: Any, kind: str) -> np.ndarray:
     return array
 
 
-# Arguments of a call ------------------------------------------------------------------------------
-
-
-def check_shape(name: str, shape: Shape) -> tuple[int, ...]:
-    """The shape as a tuple of nonnegative ints; a single int is a shape of one axis."""
-    try:
-        if is_key(shape):
-            raise TypeError
-        several = is_sequence(shape) or (isinstance(shape, np.ndarray | jax.Array) and shape.ndim)
-        sizes: Any = shape if several else (shape,)
-        checked = tuple(map(operator.index, sizes))
-    except TypeError:
-        swapped = " It is the second argument, after the key." if is_key(shape) else ""
-        raise TypeError(
-            f"{name}: shape must be a sequence of ints; got {shown(shape)}.{swapped}"
-        ) from None
-    if any(size < 0 for size in checked):
-        raise ValueError(
-            f"{name}: shape {shown(checked)} has a negative dimension; use sizes of 0 or more."
-        )
-    if len(checked) > _MOST_AXES:
-        raise ValueError(
-            f"{name}: shape {shown(checked)} has {len(checked)} axes; an array has at most "
-            f"{_MOST_AXES}."
-        )
-    if math.prod(checked) > _MOST_ELEMENTS or any(size >= _INTS for size in checked):
-        raise ValueError(
-            f"{name}: shape {shown(checked)} is too large; an array has at most 2^59 elements."
-        )
-    return checked
+# Dtypes -------------------------------------------------------------------------------------------
 
 
 def check_dtype(name: str, *given: DType) -> np.dtype:
@@ -345,63 +312,3 @@ def check_held(name: str, option: str, value: float, dtype: np.dtype) -> None:
             f"{name}: {dtype} does not hold {option}={value:g}; use a floating dtype, as "
             f"jnp.float32."
         )
-
-
-def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding) -> OutSharding:
-    """The sharding, if it is of a known kind, has a mesh and fits the shape; an empty one is None.
-
-    JAX gives arrays that lie on no mesh a NamedSharding of an empty mesh.
-    """
-    if out_sharding is None:
-        return None
-    if isinstance(out_sharding, jax.sharding.PartitionSpec):
-        if jax.sharding.get_abstract_mesh().empty:
-            raise ValueError(
-                f"{name}: out_sharding={out_sharding} names axes of a mesh, and none is set; "
-                f"pass a NamedSharding, or enter jax.set_mesh(mesh)."
-            )
-        spec, mesh = out_sharding, jax.sharding.get_abstract_mesh()
-    elif isinstance(out_sharding, jax.sharding.NamedSharding):
-        if out_sharding.mesh.empty:
-            return None
-        spec, mesh = out_sharding.spec, out_sharding.mesh
-        if is_explicit(out_sharding) and jax.sharding.get_abstract_mesh().empty and is_tracing():
-            raise ValueError(
-                f"{name}: inside jit a sharding over explicit axes needs its mesh in the context; "
-                f"enter jax.set_mesh(mesh) around the call of the jitted function."
-            )
-    else:
-        raise TypeError(
-            f"{name}: out_sharding must be a NamedSharding or a PartitionSpec; "
-            f"got {type(out_sharding).__name__}."
-        )
-    if len(spec) > len(shape):
-        raise ValueError(
-            f"{name}: out_sharding {spec} has {len(spec)} entries, shape {shape} has "
-            f"{len(shape)} axes."
-        )
-    _check_axes(name, shape, spec, mesh)
-    return out_sharding
-
-
-def _check_axes(name: str, shape: tuple[int, ...], spec: Any, mesh: Any) -> None:
-    """Raises unless a spec names axes of the mesh, once, that divide the shape where they must."""
-    parts = [(part,) if isinstance(part, str) else part for part in spec]
-    each = [part if isinstance(part, tuple) else () for part in parts]
-    names = [axis for part in each for axis in part]
-    unknown = next((axis for axis in names if axis not in mesh.shape), None)
-    if unknown is not None or len(set(names)) < len(names):
-        fault = "one axis twice" if unknown is None else f"{unknown!r}"
-        raise ValueError(
-            f"{name}: out_sharding {spec} names {fault}; the axes of the mesh are "
-            f"{', '.join(map(str, mesh.shape))}, each to be named at most once."
-        )
-    if AxisType.Explicit not in mesh.axis_types:
-        return
-    for axis, part in enumerate(each):
-        devices = math.prod(mesh.shape[n] for n in part)
-        if shape[axis] % devices:
-            raise ValueError(
-                f"{name}: axis {axis} of shape {shape} does not divide over the {devices} devices "
-                f"of {spec}, as explicit axes of a mesh need."
-            )

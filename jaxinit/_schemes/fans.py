@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+from .arguments import check_shape
 from .checks import (
     check_axes,
     check_count,
     check_counts,
     check_int,
-    check_shape,
     is_sequence,
     shown,
 )

@@ -336,6 +336,7 @@ def functions_module() -> str:
             [
                 "",
                 "",
+                "@needs_key",
                 f"def {name}(",
                 "    key: Any," if unused else "    key: jax.Array,",
                 "    shape: Shape,",
@@ -372,8 +373,9 @@ from . import initializers
 from ._random import draw
 from ._random.sharding import OutSharding
 from ._random.stream import check_key
+from ._schemes.arguments import Shape, check_shape, check_sharding, needs_key
 from ._schemes.base import Init
-from ._schemes.checks import DType, Shape, check_shape, check_sharding
+from ._schemes.checks import DType
 from ._schemes.fans import Axes, Layout
 from ._schemes.variance import DistributionName, Mode
 
@@ -409,6 +411,7 @@ def bits(key: jax.Array, shape: Shape, out_sharding: OutSharding = None) -> jax.
     return draw.bits(key, sizes, check_sharding("bits", sizes, out_sharding))
 
 
+@needs_key
 def zeros(
     key: Any,
     shape: Shape,
@@ -437,6 +440,7 @@ def zeros(
     return initializers.zeros(key, shape, dtype, out_sharding)
 
 
+@needs_key
 def ones(
     key: Any,
     shape: Shape,

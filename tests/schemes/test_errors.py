@@ -34,6 +34,9 @@ CASES = [
     (lambda: jaxinit.normal(KEY, (2**31, 2**31)), ValueError, r"^normal: shape \(2147483648, 2147483648\) is too large; an array has at most 2\^59 elements\.$"),
     (lambda: jaxinit.normal((4, 4), KEY), TypeError, r"^normal: shape must be a sequence of ints; got a random key\. It is the second argument, after the key\.$"),
     (lambda: jaxinit.variance_scaling(2.0, "fan_in", "normal"), TypeError, r"^variance_scaling: expected \(key, shape, dtype\); got 2\.0 first\. With options alone, jaxinit\.initializers makes an initializer\.$"),
+    (lambda: jaxinit.he_normal(), TypeError, r"^he_normal: missing a required argument: 'key'; it takes \(key, shape, dtype\) and options by name\. initializers\.he_normal\(\.\.\.\) takes options alone\.$"),
+    (lambda: jaxinit.zeros(KEY), TypeError, r"^zeros: missing a required argument: 'shape'; it takes \(key, shape, dtype\)\.$"),
+    (lambda: jaxinit.uniform(KEY, (3,), minval=-1, maxval=1), TypeError, r"^uniform: got an unexpected keyword argument 'minval'; it takes \(key, shape, dtype\) and options by name\."),
     (lambda: HE((4, 4), jnp.float32), TypeError, r"^he_normal: expected \(key, shape, dtype\); got a shape first\. Haiku calls initializers with \(shape, dtype\): wrap it by jaxinit\.haiku\.initializer\(\.\.\.\)\.$"),
     (lambda: jaxinit.bits(KEY, (2.5,)), TypeError, r"^bits: shape must be a sequence of ints; got \(2\.5,\)\.$"),
     # layouts and blocks
