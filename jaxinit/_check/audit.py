@@ -13,6 +13,7 @@ from .. import _text
 from .._infer.advice import RULES
 from .._infer.advise import Wanted, advise
 from .._infer.infer import read
+from .._program.models import HasApply
 from .._program.trees import arrays
 from . import array_rules, layer_rules, model_rules
 from .array_statistics import Statistics, describe
@@ -50,7 +51,7 @@ _STD = Curve("standard deviation", "std", "expected", joined=False)
 
 def audit(
     params: Tree | str | os.PathLike[str],
-    apply_fn: Callable[..., Any] | None = None,
+    apply_fn: Callable[..., Any] | HasApply | None = None,
     *inputs: Any,
     **kwargs: Any,
 ) -> Report:
@@ -155,7 +156,10 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
 
 
 def _computed(
-    apply_fn: Callable[..., Any], params: Tree, inputs: Iterable[Any], kwargs: Mapping[str, Any]
+    apply_fn: Callable[..., Any] | HasApply,
+    params: Tree,
+    inputs: Iterable[Any],
+    kwargs: Mapping[str, Any],
 ) -> tuple[dict[str, Known], Run | None]:
     """What the computation says of each parameter; and the model, where it can be run."""
     reading = read("audit", apply_fn, params, tuple(inputs), kwargs)

@@ -16,6 +16,7 @@ from .._infer.advice import RULES, Advice, Init, Rule
 from .._infer.advise import Wanted, advise
 from .._infer.infer import Reading, read
 from .._make.tree_init import tree_init
+from .._program.models import HasApply
 from .._program.trees import arrays, has_shape
 from .._random.stream import check_key
 from .._schemes.variance import DISTRIBUTIONS, MODES, DistributionName, Mode
@@ -38,7 +39,7 @@ class Autoinit:
     def __call__(
         self,
         key: jax.Array,
-        apply_fn: Callable[..., Any],
+        apply_fn: Callable[..., Any] | HasApply,
         shapes: Tree,
         *inputs: Any,
         rule: Rule = "standard",
@@ -122,7 +123,7 @@ class Autoinit:
 
     def explain(
         self,
-        apply_fn: Callable[..., Any],
+        apply_fn: Callable[..., Any] | HasApply,
         shapes: Tree,
         *inputs: Any,
         rule: Rule = "standard",

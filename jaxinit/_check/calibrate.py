@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._infer.infer import read
+from .._program.models import HasApply
 from .._program.probe import run
 from .._program.trees import arrays
 from .measure import Layer, layers
@@ -22,7 +23,7 @@ _KERNELS = ("kernel", "recurrent", "lora_a")
 
 
 def calibrate(
-    apply_fn: Callable[..., Any],
+    apply_fn: Callable[..., Any] | HasApply,
     params: Tree,
     *inputs: Any,
     std: float = 1.0,

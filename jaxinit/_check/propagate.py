@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._infer.infer import Reading, read
+from .._program.models import HasApply
 from .figure import Curve
 from .findings import worst_first
 from .measure import cosine, layers, measure
@@ -40,7 +41,7 @@ _CURVES = (
 
 
 def propagate(
-    apply_fn: Callable[..., Any],
+    apply_fn: Callable[..., Any] | HasApply,
     params: Tree,
     *inputs: Any,
     loss: Callable[[Any], Any] | None = None,

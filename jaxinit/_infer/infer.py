@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .. import _text
 from .._program.ir import Builder, Program
+from .._program.models import HasApply, apply_function
 from .._program.trace import trace
 from .._program.trees import arrays
 from .dataflow import Graph, graph
@@ -68,7 +69,9 @@ class Inferred(Mapping[str, Parameter]):
         return (*headings, "blocks"), rows
 
 
-def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: Any) -> Inferred:
+def infer(
+    apply_fn: Callable[..., Any] | HasApply, params: Tree, *inputs: Any, **kwargs: Any
+) -> Inferred:
     """Tells what each parameter of ``apply_fn(params, *inputs, **kwargs)`` is for.
 
     The forward pass is traced and its operations are read; nothing is computed or allocated. Fans
@@ -79,7 +82,7 @@ def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: An
 
     Args:
       apply_fn: any function whose first argument is ``params``: ``model.apply`` of flax.linen or
-        Haiku, ``lambda model, x: model(x)`` for Equinox, ``lambda state, x:
+        Haiku, or the model itself; ``lambda model, x: model(x)`` for Equinox, ``lambda state, x:
         nnx.merge(graphdef, state)(x)`` for flax.nnx, your own.
       params: its parameters, as arrays or ShapeDtypeStructs.
       *inputs, **kwargs: its other arguments, likewise. Arguments that are not arrays are static.
@@ -88,7 +91,7 @@ def infer(apply_fn: Callable[..., Any], params: Tree, *inputs: Any, **kwargs: An
       A mapping from paths to ``Parameter``, which prints as a table.
 
     Raises:
-      TypeError: ``apply_fn`` is not a function.
+      TypeError: ``apply_fn`` is neither a function nor a model with one.
       ValueError: ``params`` holds no arrays.
 
     Example:
@@ -133,18 +136,13 @@ class Reading(NamedTuple):
 
 def read(
     call: str,
-    apply_fn: Callable[..., Any],
+    apply_fn: Callable[..., Any] | HasApply,
     params: Tree,
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Reading:
     """Trace and read a forward pass; ``call`` is the name of the function in errors."""
-    if not callable(apply_fn):
-        raise TypeError(
-            f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "
-            f"{type(apply_fn).__name__}."
-        )
-    traced = trace(apply_fn, (params, *inputs), kwargs)
+    traced = trace(apply_function(call, apply_fn), (params, *inputs), kwargs)
     mine = tuple(n for n, path in enumerate(traced.paths) if path[0].idx == path[1].idx == 0)
     if not mine:
         raise ValueError(

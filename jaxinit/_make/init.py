@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from .. import _text
+from .._program.models import HasInit, init_function
 from .._program.trees import has_shape, path_text
 from .axis_names import AxisRules
-from .plan import Model, Plan, init_function, plan_as
+from .plan import Plan, plan_as
 
 Tree = Any
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
@@ -22,7 +23,7 @@ DTypes = DType | Mapping[str, DType] | Sequence[tuple[str, DType]]
 
 
 def init(
-    model: Callable[..., Tree] | Model,
+    model: Callable[..., Tree] | HasInit,
     *args: Any,
     mesh: Mesh | None = None,
     rules: AxisRules = (),

@@ -10,12 +10,13 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec, Sharding
 
 from .. import _text
+from .._program.models import HasInit, init_function
 from .axis_names import AxisRules, axis_names, check_rules, named_sharding
 from .compile import LeafSharding, Maker
 from .formats import FormatName
@@ -289,14 +290,7 @@ class Plan:
         return list(skeleton.select(flat))
 
 
-class Model(Protocol):
-    """A model with an ``init`` function, of flax.linen or Haiku for example."""
-
-    @property
-    def init(self) -> Callable[..., Tree]: ...
-
-
-def plan(init_fn: Callable[..., Tree] | Model, *args: Any, **kwargs: Any) -> Plan:
+def plan(init_fn: Callable[..., Tree] | HasInit, *args: Any, **kwargs: Any) -> Plan:
     """Plans ``init_fn(*args, **kwargs)``: traces it, without allocating any array.
 
     Args:
@@ -329,7 +323,7 @@ def plan(init_fn: Callable[..., Tree] | Model, *args: Any, **kwargs: Any) -> Pla
 
 
 def materialize(
-    init_fn: Callable[..., Tree] | Model,
+    init_fn: Callable[..., Tree] | HasInit,
     *args: Any,
     out_shardings: OutShardings = None,
     progress: bool = False,
@@ -368,20 +362,3 @@ def materialize(
 def plan_as(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
     """``plan(init_fn, *args, **kwargs)``, whose errors name ``call``."""
     return Plan(record(init_function(call, init_fn), args, kwargs))
-
-
-def init_function(call: str, given: Any) -> Callable[..., Tree]:
-    """The ``init`` of a model, or the function given.
-
-    A module of flax.linen can be called too, but then it computes its outputs, so what has both
-    ``init`` and ``apply`` is a model. A class is not: calling it makes an object.
-    """
-    init = None if isinstance(given, type) else getattr(given, "init", None)
-    is_model = callable(init) and (callable(getattr(given, "apply", None)) or not callable(given))
-    function = init if is_model else given
-    if not callable(function):
-        raise TypeError(
-            f"{call}: expected an init function first, as model.init; got a "
-            f"{type(given).__name__}. Write {call}(model.init, key, x)."
-        )
-    return function

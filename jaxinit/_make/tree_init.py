@@ -7,6 +7,7 @@ and its rule alone: adding or removing a layer changes no other parameter.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -181,6 +182,12 @@ def _chosen(
     leaves: Sequence[tuple[Entries, Any]], rules: Rules, kept: dict[Entries, Any]
 ) -> dict[Entries, Init]:
     """The initializer of each parameter that is to be made."""
+    if isinstance(rules, str) or _is_initializer(rules):
+        raise TypeError(
+            "tree_init: rules must be pairs of a regular expression and an initializer, or a "
+            "function of (path, struct); got one initializer. For all parameters write "
+            '[(".*", initializer)].'
+        )
     choose = _by_function(rules) if callable(rules) else _by_expression(rules, leaves)
     chosen = {
         entries: choose("/".join(entries), struct)
@@ -194,6 +201,15 @@ def _chosen(
             f'(".*", initializer).'
         )
     return {entries: init for entries, init in chosen.items() if init is not None}
+
+
+def _is_initializer(rules: Any) -> bool:
+    """Whether it is a function of (key, shape), and so an initializer where rules should be."""
+    try:
+        taken = list(inspect.signature(rules).parameters) if callable(rules) else []
+    except ValueError:  # one written in C, say, does not tell what it takes
+        return False
+    return taken[:2] == ["key", "shape"]
 
 
 def _initializer(rule: str, given: Any) -> Init:

@@ -19,6 +19,7 @@ without temporary arrays.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -81,6 +82,10 @@ def check_key(name: str, key: Any) -> None:
 def _describe(key: object) -> str:
     if isinstance(key, int) and not isinstance(key, bool) and abs(key) < 2**64:
         return f"the int {key}; write jax.random.key({key})"
+    if type(key).__name__ in ("Rngs", "RngStream"):  # of flax.nnx
+        return f"a {type(key).__name__}; call it for a key, as rngs.params()"
+    if isinstance(key, Mapping):
+        return f"a {type(key).__name__}; give one of its keys, as rngs['params']"
     return "None" if key is None else f"a {type(key).__name__}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from .._random import laws
 from .._random.laws import Law
 from .base import Drawn, Initializer
-from .checks import DType, check_bound, check_positive, dtype_name
+from .checks import DType, check_bound, check_positive, dtype_name, shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,6 +86,11 @@ def uniform(scale: float = 1e-2, dtype: DType = None) -> Initializer:
 
     Source: ``jax.nn.initializers.uniform``, whose distribution this is.
     """
+    if isinstance(dtype, numbers.Real):
+        raise TypeError(
+            f"uniform: takes one number, for values on [0, scale]; got {shown(scale)} and "
+            f"{shown(dtype)}. For values on [-b, b] write symmetric_uniform(b)."
+        )
     checked = check_positive("uniform", "scale", scale)
     return Uniform(checked, dtype=dtype_name("uniform", dtype))
 

@@ -4,11 +4,13 @@ import functools
 import re
 
 import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo_models
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -352,7 +354,19 @@ def test_it_prints_as_a_table(monkeypatch):
     assert repr(read("lora")) == "Inferred(3 parameters)"
 
 
+def test_a_model_stands_for_its_apply_function():
+    x = jnp.ones((1, 3))
+    dense, mlp = nn.Dense(4), hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([4])(x)))
+    for model in (dense, mlp):
+        params = jax.eval_shape(model.init, jax.random.key(0), x)
+        assert infer(model, params, x) == infer(model.apply, params, x)
+
+
 def test_errors():
+    with pytest.raises(
+        TypeError, match=r"^infer: expected a function of \(params, .* of NNX\. Write gr"
+    ):
+        infer(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), jnp.ones((1, 3)))
     with pytest.raises(TypeError, match=r"^infer: expected a function of \(params, \*inputs\) fi"):
         infer({"w": jnp.ones(3)}, jnp.ones(3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^infer: params holds no arrays; give the tree that app"):

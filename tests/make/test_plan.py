@@ -369,6 +369,11 @@ ERRORS = [
         r"^plan: expected an init function first, as model\.init; got a int\.",
     ),
     (lambda: plan(None), TypeError, r"^plan: .*; got a NoneType\. Write plan\(model\.init, key, x"),
+    (
+        lambda: plan(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), KEY),
+        TypeError,
+        r"^plan: expected a class of NNX, not a module that is made already; got a Linear\. Write",
+    ),
     (lambda: materialize("x", KEY), TypeError, r"^materialize: expected an init function first"),
     (
         lambda: materialize(jnp.sin, jax.ShapeDtypeStruct((3,), "float32")),

@@ -191,6 +191,8 @@ ERRORS = [
         TypeError,
         "tree_init: the rule for 'embed': expected a name, ",
     ),
+    (lambda: tree_init(KEY, shapes(), "zeros"), TypeError, "; got one initializer. For all"),
+    (lambda: tree_init(KEY, shapes(), jaxinit.zeros), TypeError, "; got one initializer. For all"),
     (lambda: tree_init(0, shapes(), ZEROS), TypeError, "tree_init: expected one JAX random key"),
     (
         lambda: tree_init(

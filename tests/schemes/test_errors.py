@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 import jaxinit
@@ -61,6 +62,7 @@ CASES = [
     (lambda: initializers.variance_scaling(1.0, "fan_mid", "normal"), ValueError, r"^variance_scaling: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan_mid'; did you mean fan_in"),
     (lambda: initializers.variance_scaling(1.0, "fan_in", "cauchy"), ValueError, r"^variance_scaling: distribution must be one of truncated_normal, normal, uniform; got 'cauchy'\.$"),
     (lambda: initializers.normal(-0.1), ValueError, r"^normal: stddev must be above 0; got -0\.1\."),
+    (lambda: initializers.uniform(-0.1, 0.1), TypeError, r"^uniform: takes one number, for values on \[0, scale\]; got -0\.1 and 0\.1\. For values on \[-b, b\] write symmetric_uniform\(b\)\.$"),
     (lambda: initializers.uniform("1"), TypeError, r"^uniform: scale must be a number; got '1'\.$"),
     (lambda: initializers.truncated_normal(1.0, lower=2.0, upper=1.0), ValueError, r"^truncated_normal: expected lower < upper, reaching within 37 standard deviations of 0; got lower=2\.0, upper=1\.0\.$"),
     (lambda: initializers.truncated_normal(1.0, lower=40.0, upper=50.0), ValueError, r"^truncated_normal: expected lower < upper, reaching within 37"),
@@ -125,6 +127,8 @@ CASES = [
     # keys
     (lambda: jaxinit.he_normal(None, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got None\.$"),
     (lambda: jaxinit.he_normal(0, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got the int 0; write jax\.random\.key\(0\)\.$"),
+    (lambda: jaxinit.he_normal({"params": KEY}, (4, 4)), TypeError, r"^he_normal: expected one JAX random key, .*; got a dict; give one of its keys, as rngs\['params'\]\.$"),
+    (lambda: jaxinit.he_normal(nnx.Rngs(0), (4, 4)), TypeError, r"^he_normal: expected one JAX random key, .*; got a Rngs; call it for a key, as rngs\.params\(\)\.$"),
     (lambda: jaxinit.he_normal("k", (4, 4)), TypeError, r"^he_normal: expected \(key, shape, dtype\); got 'k' first\."),
     (lambda: jaxinit.he_normal(jax.random.split(KEY), (4, 4)), ValueError, r"^he_normal: expected one JAX random key, as jax\.random\.key\(0\) makes; got an array of keys of shape \(2,\)\. Use jax\.vmap over the keys, or index one\.$"),
     (lambda: jaxinit.bits(jnp.zeros((3,), jnp.uint32), (4,)), ValueError, r"^bits: expected one JAX random key, as jax\.random\.key\(0\) makes; got uint32\[3\]\. A raw key is uint32 of 1, 2 or 4 words\.$"),

@@ -1,0 +1,71 @@
+"""A model in the place of one of its functions: ``model`` for ``model.init`` or ``model.apply``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class HasInit(Protocol):
+    """A model with an ``init`` function, of flax.linen or Haiku for example."""
+
+    @property
+    def init(self) -> Callable[..., Any]: ...
+
+
+class HasApply(Protocol):
+    """A model with an ``apply`` function, of flax.linen or Haiku for example."""
+
+    @property
+    def apply(self) -> Callable[..., Any]: ...
+
+
+def init_function(call: str, given: Any) -> Callable[..., Any]:
+    """The ``init`` of a model, or the function given."""
+    if _is_nnx_module(given):
+        kind = type(given).__name__
+        raise TypeError(
+            f"{call}: expected a class of NNX, not a module that is made already; got a {kind}. "
+            f"Write {call}({kind}, ...) with the arguments of {kind} after it."
+        )
+    function = _own(given, "init", "apply")
+    if not callable(function):
+        raise TypeError(
+            f"{call}: expected an init function first, as model.init; got a "
+            f"{type(given).__name__}. Write {call}(model.init, key, x)."
+        )
+    return function
+
+
+def apply_function(call: str, given: Any) -> Callable[..., Any]:
+    """The ``apply`` of a model, or the function given."""
+    if _is_nnx_module(given):
+        raise TypeError(
+            f"{call}: expected a function of (params, *inputs) first; got a "
+            f"{type(given).__name__} of NNX. Write graphdef, params = nnx.split(model) and give "
+            f"lambda params, x: nnx.merge(graphdef, params)(x)."
+        )
+    function = _own(given, "apply", "init")
+    if not callable(function):
+        raise TypeError(
+            f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "
+            f"{type(given).__name__}."
+        )
+    return function
+
+
+def _own(given: Any, name: str, other: str) -> Any:
+    """What a model has under this name, or what was given.
+
+    A module of flax.linen can be called too, but not so, so what has both ``init`` and ``apply`` is
+    a model. A class is not: calling it makes an object.
+    """
+    own = None if isinstance(given, type) else getattr(given, name, None)
+    is_model = callable(own) and (callable(getattr(given, other, None)) or not callable(given))
+    return own if is_model else given
+
+
+def _is_nnx_module(given: Any) -> bool:
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(given, nnx.Module)
