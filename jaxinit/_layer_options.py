@@ -147,7 +147,7 @@ _KINDS: dict[str, Check] = {
     **_each(
         _or_none(_initializer),
         "kernel_init bias_init embedding_init recurrent_kernel_init out_kernel_init out_bias_init "
-        "carry_init forget_bias_init activation_bias_init",
+        "forget_bias_init activation_bias_init",
     ),
     **_each(
         _function,
@@ -156,9 +156,9 @@ _KINDS: dict[str, Check] = {
     ),
     **_each(
         _or_none(_function),
-        "dot_general dot_general_cls conv_general_dilated conv_general_dilated_cls qkv_dot_general "
-        "out_dot_general qkv_dot_general_cls out_dot_general_cls qk_attn_weights_einsum_cls "
-        "attn_weights_value_einsum_cls",
+        "carry_init dot_general dot_general_cls conv_general_dilated conv_general_dilated_cls "
+        "qkv_dot_general out_dot_general qkv_dot_general_cls out_dot_general_cls "
+        "qk_attn_weights_einsum_cls attn_weights_value_einsum_cls",
     ),
     **_each(
         _mapping,

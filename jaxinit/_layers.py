@@ -145,14 +145,14 @@ def describe(layer: type, flax: type, door: str) -> None:
     layer.__doc__ = "\n".join([own, "", "Args:", *told, "", others])
 
 
-def projection_layout(own: Layout, defaults: Framework, kernel_init: Init | None) -> Layout:
+def projection_layout(own: Layout, defaults: Framework, kernel_init: Init | str | None) -> Layout:
     """The layout of queries, keys and values; PyTorch's default treats them as one matrix."""
     together = defaults == "torch" and kernel_init is None
     return replace(own, out_repeat=3) if together else own
 
 
 def forget_init(
-    defaults: Framework | None, forget_bias: float | None, bias_init: Init | None
+    defaults: Framework | None, forget_bias: float | None, bias_init: Init | str | None
 ) -> Initializer | None:
     """The initializer of a forget gate's bias; None where it is that of the other gates."""
     if forget_bias is None and bias_init is None:

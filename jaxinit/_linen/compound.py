@@ -29,7 +29,7 @@ class _Compound(nn.Module):
     """A layer made of layers: those that Flax makes inside it become our own of the same name."""
 
     defaults: Framework = "jax"
-    kernel_init: Init | None = None
+    kernel_init: Init | str | None = None
 
     def __post_init__(self) -> None:
         check_given(self)
@@ -61,7 +61,7 @@ class MultiHeadDotProductAttention(_Compound, nn.MultiHeadDotProductAttention):
     the output is (heads, head size, out), with fan_in = heads x head size.
     """
 
-    bias_init: Init | None = None
+    bias_init: Init | str | None = None
     activation: Activation = None
     mode: Mode | None = None
 
@@ -85,7 +85,7 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
 class _Cell(_Compound):
     """A recurrent cell: a kernel of the input and one of the carry for each gate."""
 
-    recurrent_kernel_init: Init | None = None
+    recurrent_kernel_init: Init | str | None = None
 
     @nn.nowrap
     def options_of(self, child: nn.Module) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class _Cell(_Compound):
 class _Biased(_Cell):
     """A recurrent cell whose biases have one initializer."""
 
-    bias_init: Init | None = None
+    bias_init: Init | str | None = None
 
 
 class _LSTM(_Biased):

@@ -76,8 +76,8 @@ class _Layer(nn.Module):
 class _Dense(_Layer):
     """A layer of one kernel and a bias."""
 
-    kernel_init: Init | None = None
-    bias_init: Init | None = None
+    kernel_init: Init | str | None = None
+    bias_init: Init | str | None = None
 
 
 def check_given(module: nn.Module) -> None:
@@ -225,7 +225,7 @@ class ConvTranspose(_Dense, nn.ConvTranspose):
 class Embed(_Layer, nn.Embed):
     """An embedding: table (num_embeddings, features), by default with variance 1/features."""
 
-    embedding_init: Init | None = None
+    embedding_init: Init | str | None = None
     kind: Kind = "embedding"
 
     @nn.nowrap

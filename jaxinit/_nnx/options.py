@@ -37,9 +37,9 @@ class _Kernel(_Parameter, total=False):
 
     precision: PrecisionLike
     preferred_element_type: Dtype | None
-    kernel_init: Init | None
+    kernel_init: Init | str | None
     kernel_metadata: Metadata
-    bias_init: Init | None
+    bias_init: Init | str | None
     bias_metadata: Metadata
     activation: Activation
     mode: Mode | None
@@ -74,7 +74,7 @@ class Conv(ConvTranspose, total=False):
 
 
 class Embed(_Parameter, total=False):
-    embedding_init: Init | None
+    embedding_init: Init | str | None
     embedding_metadata: Metadata
     activation: Activation
     mode: Mode | None
@@ -101,13 +101,13 @@ class MultiHeadAttention(TypedDict, total=False):
     out_dot_general: DotGeneralT | None
     qkv_dot_general_cls: Any
     out_dot_general_cls: Any
-    kernel_init: Init | None
+    kernel_init: Init | str | None
     kernel_metadata: Metadata
-    out_kernel_init: Init | None
+    out_kernel_init: Init | str | None
     out_kernel_metadata: Metadata
-    bias_init: Init | None
+    bias_init: Init | str | None
     bias_metadata: Metadata
-    out_bias_init: Init | None
+    out_bias_init: Init | str | None
     out_bias_metadata: Metadata
     query_ln_scale_metadata: Metadata
     key_ln_scale_metadata: Metadata
@@ -118,11 +118,11 @@ class MultiHeadAttention(TypedDict, total=False):
 
 class Cell(_Parameter, total=False):
     activation_fn: Callable[..., Any]
-    kernel_init: Init | None
+    kernel_init: Init | str | None
     kernel_metadata: Metadata
-    recurrent_kernel_init: Init | None
+    recurrent_kernel_init: Init | str | None
     recurrent_kernel_metadata: Metadata
-    bias_init: Init | None
+    bias_init: Init | str | None
     bias_metadata: Metadata
     carry_init: Init | None
     keep_rngs: bool

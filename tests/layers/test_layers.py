@@ -515,6 +515,7 @@ ERRORS = [
 
 
 TYPE_ERRORS = [
+    (lambda: nnx.LSTMCell(4, 4, carry_init="ones", rngs=rngs()), r"^nnx\.LSTMCell: carry_init must be a function; got 'ones'\.$"),
     (lambda: linen.Dense(4, activation=flax_linen.Dense), r"^linen\.Dense: Dense is a class that needs arguments; give an instance as activation, or a function of one value\.$"),
     (lambda: nnx.Linear(6, 4, activation=flax_linen.PReLU, rngs=rngs()), r"^nnx\.Linear with kernel 6x4: PReLU is a module of flax\.linen; give a function, or a module of flax\.nnx, as activation\.$"),
 ]  # fmt: skip

@@ -52,6 +52,8 @@ class Classifier(linen.Module):
 assert_type(linen.BatchNorm, type[flax.linen.BatchNorm])
 assert_type(linen.Module, type[flax.linen.Module])
 linen.tabulate(Classifier(), key)
+linen.Dense(10, kernel_init="he_normal", bias_init=None)
+linen.MultiHeadAttention(8, kernel_init="he_normal", bias_init="zeros")
 linen.Einsum((784, 8, 64), "bi,ihd->bhd", layout=layouts.general_dense(1, 2))
 linen.OptimizedLSTMCell(64, forget_bias=1.0, recurrent_kernel_init=initializers.orthogonal())
 linen.MultiHeadAttention(8, qkv_features=64, activation=linen.gelu)
@@ -60,6 +62,7 @@ linen.Dense(10, mode="fan_average")  # pyright: ignore[reportArgumentType]
 linen.Dense(10, defaults="tensorflow")  # pyright: ignore[reportArgumentType]
 linen.Dense(10, activatoin="relu")  # pyright: ignore[reportCallIssue]
 linen.Dense()  # pyright: ignore[reportCallIssue]
+linen.Dense(10, kernel_init=3)  # pyright: ignore[reportArgumentType]
 linen.Embed(10, 4, kernel_init=jaxinit.normal)  # pyright: ignore[reportCallIssue]
 linen.Desne(10)  # pyright: ignore[reportAttributeAccessIssue]
 linen.reul(x)  # pyright: ignore[reportAttributeAccessIssue]
@@ -83,8 +86,12 @@ assert_type(nnx.LayerNorm, type[flax.nnx.LayerNorm])
 assert_type(rngs, flax.nnx.Rngs)
 nnx.Conv(3, 64, (3, 3), strides=2, padding="SAME", activation="relu", mode="fan_out", rngs=rngs)
 nnx.OptimizedLSTMCell(64, 128, forget_bias=1.0, rngs=rngs)
+nnx.Linear(784, 10, kernel_init="he_normal", bias_init="zeros", rngs=rngs)
+nnx.Embed(10, 4, embedding_init="lecun_normal", rngs=rngs)
+nnx.LSTMCell(4, 4, kernel_init="he_normal", recurrent_kernel_init="orthogonal", rngs=rngs)
 nnx.Einsum("bti,ihd->bthd", (784, 8, 64), (8, 64), param_dtype=jnp.bfloat16, rngs=rngs)
 
+nnx.Linear(784, 10, kernel_init=3, rngs=rngs)  # pyright: ignore[reportArgumentType]
 nnx.Linear(784, 10)  # pyright: ignore[reportCallIssue]
 nnx.Linear(784, 10, activatoin="relu", rngs=rngs)  # pyright: ignore[reportCallIssue]
 nnx.Linear(784, 10, mode="fan_average", rngs=rngs)  # pyright: ignore[reportArgumentType]
