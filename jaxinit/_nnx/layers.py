@@ -21,10 +21,10 @@ from .._layers import (
     projection_layout,
     sizes,
 )
+from .._schemes.einsum import read_einsum
 from .._schemes.fans import Layout
 from .._schemes.frameworks import Kind
 from .._schemes.variance import VarianceScaling
-from ..layouts import read_einsum
 from . import options
 
 Sizes = int | Sequence[int]
