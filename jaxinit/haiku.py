@@ -39,7 +39,7 @@ def initializer(init: Init | str | Mapping[str, Any]) -> Callable[[Sequence[int]
 
     Raises:
       TypeError, ValueError: ``init`` is none of these; at the call, as ``init`` does, as without a
-        key, where the transformed function was given none.
+        key, where the transformed function was given none or there is none.
 
     Example:
       >>> import haiku as hk, jax, jax.numpy as jnp
@@ -55,6 +55,14 @@ def initializer(init: Init | str | Mapping[str, Any]) -> Callable[[Sequence[int]
     made = initializers.get(init)
 
     def of_shape(shape: Sequence[int], dtype: Any) -> jax.Array:
-        return made(hk.maybe_next_rng_key(), shape, dtype)
+        return made(_next_key(), shape, dtype)
 
     return of_shape
+
+
+def _next_key() -> jax.Array | None:
+    """The next key of the transformed function; None without one, which constants do not need."""
+    try:
+        return hk.maybe_next_rng_key()
+    except ValueError:  # outside of hk.transform
+        return None

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from .fans import Layout, Roles
+from .fans import DENSE, Layout, Roles
 
 
 class MatrixView(NamedTuple):
@@ -61,8 +61,19 @@ class MatrixView(NamedTuple):
         return grouped.reshape(sizes).transpose(np.argsort(order))
 
 
+def check_matrix(name: str, shape: tuple[int, ...]) -> None:
+    """Raises where a shape has too few axes for a matrix."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"{name}: shape {shape} is no matrix; it needs at least two axes. For a bias use "
+            f"jaxinit.zeros."
+        )
+
+
 def matrix_view(name: str, layout: Layout, shape: tuple[int, ...]) -> MatrixView:
     """The view of a kernel by a layout, in which each axis has one role."""
+    if layout == DENSE:
+        check_matrix(name, shape)
     layout.fans(shape, name)
     roles = layout.roles(shape, name)
     both = set(roles.in_axis) & set(roles.out_axis)

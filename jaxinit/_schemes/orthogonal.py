@@ -27,7 +27,7 @@ from . import layout_options
 from .base import Initializer
 from .checks import DType, check_int, check_positive, dtype_name
 from .fans import Layout
-from .matrix_view import MatrixView, matrix_view
+from .matrix_view import MatrixView, check_matrix, matrix_view
 from .ranges import check_spread
 
 Array = jax.Array
@@ -196,12 +196,8 @@ class Orthogonal(Initializer):
         return matrix_view(self.name, Layout(in_axis=rows, out_axis=columns), shape)
 
     def _column_axis(self, shape: tuple[int, ...]) -> int:
+        check_matrix(self.name, shape)
         rank, columns = len(shape), self.column_axis
-        if rank < 2:
-            raise ValueError(
-                f"{self.name}: shape {shape} is no matrix; it needs at least two axes. For a bias "
-                f"use jaxinit.zeros."
-            )
         if not -rank <= columns < rank:
             raise ValueError(
                 f"{self.name}: column_axis {columns} is out of range for shape {shape}; use "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import jaxinit
+import jaxinit.haiku
 from jaxinit import initializers, recipes
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "coming-from.md").read_text()
@@ -141,3 +141,10 @@ def test_every_name_of_theirs_is_there(library):
     public = {name for name in NAMES[library] if not name.startswith("_")}
     missing = public - named
     assert all(f"`{name}` has no row" in section for name in missing), missing
+
+
+def test_haiku_needs_no_transform_for_constants():
+    identity, he = map(jaxinit.haiku.initializer, ("identity", "he_normal"))
+    np.testing.assert_array_equal(identity((2, 3), "int32"), np.eye(2, 3))
+    with pytest.raises(TypeError, match=r"^he_normal: expected one JAX random key, .*; got None"):
+        he((2, 3), "float32")

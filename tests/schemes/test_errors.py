@@ -108,6 +108,7 @@ CASES = [
     (lambda: jaxinit.identity(None, (4, 4), "int8", gain=0.5), ValueError, r"^identity: int8 does not hold gain=0\.5; use a floating dtype, as jnp\.float32\.$"),
     (lambda: jaxinit.identity(None, (4, 4), "uint8", gain=-1), ValueError, r"^identity: uint8 does not hold gain=-1; use"),
     (lambda: jaxinit.identity(None, (4, 4), "int32", gain=2**24 + 1), ValueError, r"^identity: int32 does not hold gain=1\.67772e\+07; use"),
+    (lambda: jaxinit.identity(None, (4,)), ValueError, r"^identity: shape \(4,\) is no matrix; it needs at least two axes\. For a bias use jaxinit\.zeros\.$"),
     (lambda: jaxinit.dirac(None, (3, 4, 4), bool), ValueError, r"^dirac: draws real or complex numbers, not bool"),
     (lambda: initializers.normal(3 - 4j), TypeError, r"^normal: stddev must be a real number; got \(3-4j\)\. Give a real one, as its magnitude 5\.$"),
     (lambda: initializers.dirac(0), ValueError, r"^dirac: groups must be a positive int; got 0\.$"),
