@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from itertools import pairwise
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,10 @@ WIDTHS = (
     (256, 4096), (4096, 256), (256, 4096, 256, 4096, 256), (4096, 1024, 256, 64),
     (64, 256, 1024, 4096),
 )  # fmt: skip
-MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 
 
-def passes(widths: tuple[int, ...], mode: str, seed: int) -> tuple[float, float]:
+def passes(widths: tuple[int, ...], mode: Mode, seed: int) -> tuple[float, float]:
     """By how much relu layers change the second moment forward, and the gradient's backward."""
     init = initializers.variance_scaling(2.0, mode, "normal")
     x_key, g_key, *keys = jax.random.split(jax.random.key(seed), 1 + len(widths))
@@ -44,7 +45,7 @@ def widths_table() -> None:
     """Medians over seeds: forward, backward for each mode."""
     for widths in WIDTHS:
         cells = []
-        for mode in MODES:
+        for mode in get_args(Mode):
             both = zip(*(passes(widths, mode, seed) for seed in SEEDS), strict=True)
             cells.append(", ".join(f"{statistics.median(values):.2g}" for values in both))
         print(f"| {' → '.join(map(str, widths))} | {' | '.join(cells)} |")
