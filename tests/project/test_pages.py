@@ -18,6 +18,7 @@ PAGES = {  # and what each needs to be installed
     "keras.md": "keras",
     "index.md": "jaxinit",
     "recipes.md": "jaxinit",
+    "stream.md": "jaxinit",
     "tutorials/classifier.md": "optax",
     "tutorials/mesh.md": "jaxinit",
     "tutorials/audit.md": "safetensors",
