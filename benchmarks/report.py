@@ -50,6 +50,10 @@ _TREES: dict[str, Cell] = {
     "peak memory / parameters": _field("peak_over_parameters"),
 }
 TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
+    "verify": (
+        "jaxinit verify: arrays whose bytes are compared with those promised",
+        {**_PROBES, "arrays": _field("compared"), "differ": _field("differ")},
+    ),
     "sizes": (
         "By size (torch's he_normal is its trunc_normal_, to the same bounds; at the largest size "
         "the slowest are left out, unless with --full)",
