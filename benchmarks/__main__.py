@@ -3,7 +3,7 @@
     python -m benchmarks                        # some eight minutes; tables on the screen
     python -m benchmarks --quick                # small arrays, about a minute: do all of them run?
     python -m benchmarks --full --json FILE     # sizes up to memory, every distribution and dtype
-    python -m benchmarks sharded                # trees over 8 and 64 devices, some 25 minutes
+    python -m benchmarks sharded                # trees over 8 and 64 devices, some six minutes
     python -m benchmarks gpu                    # what a GPU has to show, at most nine minutes
     python -m benchmarks report FILE            # docs/benchmarks.md and its figure
     python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
