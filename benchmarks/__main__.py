@@ -3,7 +3,8 @@
     python -m benchmarks                        # some eight minutes; tables on the screen
     python -m benchmarks --quick                # small arrays, about a minute: do all of them run?
     python -m benchmarks --full --json FILE     # sizes up to memory, every distribution and dtype
-    python -m benchmarks sharded                # trees over 8 and 64 devices, some 25 minutes
+    python -m benchmarks sharded                # trees over 8 and 64 devices, some six minutes
+    python -m benchmarks gpu                    # what a GPU has to show, at most nine minutes
     python -m benchmarks report FILE            # docs/benchmarks.md and its figure
     python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
 
@@ -92,8 +93,9 @@ def main() -> int:
     effort.add_argument("--quick", dest="effort", action="store_const", const="quick")
     effort.add_argument("--full", dest="effort", action="store_const", const="full")
     parser.add_argument("--json", type=Path, help="keep the figures here")
-    commands = parser.add_subparsers(dest="command", metavar="sharded | report | check")
-    commands.add_parser("sharded")
+    commands = parser.add_subparsers(dest="command", metavar="sharded | gpu | report | check")
+    for name in ("sharded", "gpu"):
+        commands.add_parser(name)
     for name in ("report", "check"):
         command = commands.add_parser(name)
         command.add_argument("file", type=Path)

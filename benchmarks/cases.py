@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
+
 from .contenders import CONTENDERS, Array, takes_part
 from .matrices import WAYS
 
+ON_GPU = jax.default_backend() == "gpu"
 COMPILED = ("jaxinit", "jax", "fill")  # contenders whose programs XLA accounts for
-EFFORTS = ("quick", "default", "full", "sharded")
+EFFORTS = ("quick", "default", "full", "sharded", "gpu")
 
 # Kernels as their models have them, the input axis first.
 MODELS = {
@@ -53,7 +56,9 @@ def _slow(array: Array) -> tuple[str, ...]:
 
 def arrays(effort: str) -> Iterator[Case]:
     """The arrays: by size, by distribution and dtype, and by model."""
-    if effort == "sharded":
+    if effort == "gpu":
+        yield from _gpu_arrays()
+    if effort in ("sharded", "gpu"):
         return
     powers = {
         "quick": (16,),
@@ -84,8 +89,8 @@ def arrays(effort: str) -> Iterator[Case]:
 
 def programs(effort: str) -> Iterator[Case]:
     """The probes, run in fresh processes: their names, and the arguments before the contender."""
-    if effort == "sharded":
-        yield from _sharded()
+    if effort in ("sharded", "gpu"):
+        yield from _sharded() if effort == "sharded" else _gpu_programs()
         return
     layers = {"quick": (1,), "default": (4, 16), "full": (8, 16, 32, 64)}[effort]
     for n in layers:
@@ -116,21 +121,41 @@ def programs(effort: str) -> Iterator[Case]:
 
 
 def _sharded() -> Iterator[Case]:
-    """Trees over many devices: 224 and 896 matrices, or 7 stacks of them, over 8 and 64."""
-    for blocks in (32, 128):
-        for mesh in ("8x1", "4x2", "64x1", "16x4"):
-            jit = ("jit",) if blocks == 32 else ()  # beyond five minutes
-            yield Case("sharded trees", ("sharded_tree", "llama", blocks, mesh), ("jaxinit", *jit))
-    for blocks in (2, 4, 8, 16):
+    """Trees over many devices: up to 896 matrices, or 7 stacks of them, over 8 and 64 devices.
+
+    The program that jit compiles grows with the matrices, so it takes part up to 224 of them.
+    """
+    for blocks in (2, 4, 8, 16, 32):
         yield Case("sharded trees", ("sharded_tree", "llama", blocks, "8x1"), ("jaxinit", "jit"))
+    for blocks, mesh in ((32, "4x2"), (32, "64x1"), (32, "16x4"), (128, "8x1"), (128, "64x1")):
+        yield Case("sharded trees", ("sharded_tree", "llama", blocks, mesh), ("jaxinit",))
     for mesh in ("8x1", "16x4"):
         yield Case("sharded trees", ("sharded_tree", "stack", 128, mesh), ("jaxinit", "jit"))
-    yield Case("processes", ("processes", 2, "llama", 32, 8), ("jaxinit",))
+    for count in (1, 2):
+        yield Case("processes", ("processes", count, "llama", 32, 8), ("jaxinit",))
+
+
+def _gpu_arrays() -> Iterator[Case]:
+    """Large arrays, against what users of GPUs take: JAX's three generators, torch and a fill."""
+    contenders = ("jaxinit", "jax", "jax, rbg", "jax, unsafe_rbg", "torch", "fill")
+    for scheme in ("he_uniform", "he_normal", "normal"):
+        for dtype in ("float32", "bfloat16"):
+            for power in (p for p in (24, 26, 28, 30) if p <= _largest() and (ON_GPU or p < 26)):
+                array = Array(scheme, _two(power), dtype, f"2^{power}")
+                found = (c for c in contenders if takes_part(c, array))
+                yield Case("sizes", array, tuple(found))
+
+
+def _gpu_programs() -> Iterator[Case]:
+    """First whether the values are those promised; then compiling, and a tree of 10^9 elements."""
+    yield Case("verify", ("verifying",), ("jaxinit",))
+    yield Case("compiling", ("compiling", 8), ("jaxinit", "jax"))
+    yield Case("trees", ("large_tree", 15 if ON_GPU else 1, 2048), ("jaxinit", "jit"))
 
 
 def turns(effort: str, table: str) -> int:
     """How often contenders take turns."""
-    if effort in ("quick", "sharded"):
+    if effort in ("quick", "sharded", "gpu"):
         return 1
     if effort == "full":
         return 7 if table == "import" else 3

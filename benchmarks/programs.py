@@ -180,6 +180,21 @@ def _first_leaf() -> list[float]:
     return found
 
 
+def large_tree(blocks: int, width: int, contender: str) -> Result:
+    """The matrices of a Llama; fifteen blocks of width 2048 are 10^9 elements."""
+    return tree("llama", blocks, contender, width=width)
+
+
+def verifying(contender: str) -> Result:
+    """Whether the default device gives the values that jaxinit promises."""
+    from jaxinit._verify import verify
+
+    start = time.perf_counter()
+    equal = [equal for row in verify() for equal in row.equal.values()]
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "compared": len(equal), "differ": equal.count(False)}
+
+
 def growth(layers: int, contender: str) -> Result:
     """A tree so small that tracing and compiling take all the time."""
     return tree("linen", layers, contender, width=64)
@@ -377,8 +392,8 @@ def importing(contender: str) -> Result:
 PROBES: dict[str, Callable[..., Result]] = {
     probe.__name__: probe
     for probe in (
-        compiling, first_call, memory, tree, growth, sharded_tree, processes, _process, planning,
-        saving, limited, sharded, importing,
+        compiling, first_call, memory, tree, large_tree, verifying, growth, sharded_tree, processes,
+        _process, planning, saving, limited, sharded, importing,
     )
 }  # fmt: skip
 

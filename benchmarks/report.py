@@ -24,11 +24,6 @@ def _field(name: str, unit: float = 1.0) -> Cell:
     return lambda case, row: None if row.get(name) is None else row[name] / unit
 
 
-def _same(case: dict[str, Row], row: Row) -> float | None:
-    """1 where the tree has the bytes of the one that jit made, else 0."""
-    return float(case["jit"]["checksum"] == row["checksum"]) if "jit" in case else None
-
-
 _ARRAYS: dict[str, Cell] = {
     "ms": _field("seconds", 1e-3),
     "±": _field("spread", 1e-3),
@@ -50,6 +45,10 @@ _TREES: dict[str, Cell] = {
     "peak memory / parameters": _field("peak_over_parameters"),
 }
 TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
+    "verify": (
+        "jaxinit verify: arrays whose bytes are compared with those promised",
+        {**_PROBES, "arrays": _field("compared"), "differ": _field("differ")},
+    ),
     "sizes": (
         "By size (torch's he_normal is its trunc_normal_, to the same bounds; at the largest size "
         "the slowest are left out, unless with --full)",
@@ -78,7 +77,7 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "sharded trees": (
         "Over several devices of one CPU: matrices of llamas of width 256, seven a block, or the "
         "same stacked; by blocks and mesh",
-        {**_TREES, "same bits as jit": _same},
+        {**_TREES, "CRC-32 of all bytes": _field("checksum")},
     ),
     "growth": ("The same at d = 64, by layers", _LEAVES),
     "processes": (

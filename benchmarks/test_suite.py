@@ -12,6 +12,13 @@ from .cases import Case, label
 BLOCK_SECONDS = 0.3  # of one contender's turn, in which it is called at most 50 times
 
 
+def test_program(benchmark: Any, case: Case, contender: str) -> None:
+    """A probe in a fresh process, which measures the time itself and prints it."""
+    name, *arguments = case.subject
+    found = benchmark.pedantic(programs.probe, (name, *arguments, contender))
+    benchmark.extra_info |= _row(case, contender) | found
+
+
 def test_array(benchmark: Any, case: Case, contender: str) -> None:
     """The time of one call; the array that it makes is freed outside the measurement.
 
@@ -36,13 +43,6 @@ def test_array(benchmark: Any, case: Case, contender: str) -> None:
     }
     rounds = min(max(int(BLOCK_SECONDS / once), 1), 50)
     benchmark.pedantic(run, setup=kept.clear, rounds=rounds)
-
-
-def test_program(benchmark: Any, case: Case, contender: str) -> None:
-    """A probe in a fresh process, which measures the time itself and prints it."""
-    name, *arguments = case.subject
-    found = benchmark.pedantic(programs.probe, (name, *arguments, contender))
-    benchmark.extra_info |= _row(case, contender) | found
 
 
 def _row(case: Case, contender: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -216,7 +217,7 @@ class Drawn(Initializer):
         dtype: np.dtype,
         out_sharding: OutSharding,
     ) -> jax.Array:
-        law, factor = self.law(shape, dtype)
+        law, factor = _law(self, shape, dtype)
         check_key(self.name, key)
         if dtype.kind == "c" and law.circular is None:
             raise ValueError(
@@ -227,3 +228,9 @@ class Drawn(Initializer):
             return draw.fill(0, shape, dtype, out_sharding)
         check_spread(self.name, law.magnitudes(dtype.kind == "c"), dtype, factor)
         return draw.draw(key, law, shape, dtype, factor, out_sharding)
+
+
+@lru_cache(maxsize=4096)
+def _law(init: Drawn, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
+    """``init.law``, which counts fans, once for each shape."""
+    return init.law(shape, dtype)

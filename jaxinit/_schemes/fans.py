@@ -125,6 +125,8 @@ class Layout:
     @property
     def block(self) -> Layout:
         """The layout of one block."""
+        if (self.blocks, self.block_axis) == (1, -1):
+            return self
         return replace(self, blocks=1, block_axis=-1)
 
     def fans(self, shape: Sequence[int], name: str = "fans") -> Fans:
