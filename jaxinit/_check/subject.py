@@ -83,6 +83,11 @@ class Subject:
         return p is not None and bool(p.residual or p.is_output or p.role == "lora_b")
 
     @property
+    def advised(self) -> list[float | None]:
+        """The standard deviations that the rules of autoinit advise, if the model is known."""
+        return [choice.stddev for choice in self.known.choices] if self.known else [self.expected]
+
+    @property
     def expected(self) -> float | None:
         if self.known is None:
             return self.asked.std if self.asked else None
@@ -158,7 +163,7 @@ class Model:
             if s is not subject
             and s.found.shape == subject.found.shape
             and s.path.split("/")[:-2] == layer
-            and s.expected == subject.expected
+            and s.advised == subject.advised
         ]
 
     @cached_property

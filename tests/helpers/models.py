@@ -39,7 +39,7 @@ class LinenLayer(nn.Module):
 
         h = nn.RMSNorm()(x)
         q, k, v = (dense(self.width, name)(h) for name in "qkv")
-        x = x + dense(self.width, "o")(jax.nn.softmax(q @ k.swapaxes(-1, -2)) @ v)
+        x = x + dense(self.width, "o")(jax.nn.softmax(q @ k.swapaxes(-1, -2) / self.width**0.5) @ v)
         h = nn.RMSNorm()(x)
         gated = nn.silu(dense(4 * self.width, "gate")(h)) * dense(4 * self.width, "up")(h)
         return x + dense(self.width, "down")(gated), None
