@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -60,8 +60,13 @@ def digest(x: jax.Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
 
 
-def _on_device(device: jax.Device, golden: Any, entry: Any, advance: _text.Advance) -> Row:
-    init, shape = initializers.get(entry["initializer"]), tuple(golden["shape"])
+def _initializer(entry: Any) -> initializers.Initializer:
+    """The initializer of a golden entry, which is one of ours."""
+    return cast(initializers.Initializer, initializers.get(entry["initializer"]))
+
+
+def _on_device(device: Any, golden: Any, entry: Any, advance: _text.Advance) -> Row:
+    init, shape = _initializer(entry), tuple(golden["shape"])
     advance(math.prod(shape), init.factory)
     with jax.default_device(device):
         key = jax.random.key(golden["seed"], impl="threefry2x32")
@@ -70,11 +75,9 @@ def _on_device(device: jax.Device, golden: Any, entry: Any, advance: _text.Advan
     return Row(str(device), repr(init), equal)
 
 
-def _over_mesh(
-    devices: Sequence[jax.Device], golden: Any, entry: Any, advance: _text.Advance
-) -> Row:
+def _over_mesh(devices: Sequence[Any], golden: Any, entry: Any, advance: _text.Advance) -> Row:
     """Arrays over all devices of this process, against the same on one of them."""
-    init, (rows, columns) = initializers.get(entry["initializer"]), golden["shape"]
+    init, (rows, columns) = _initializer(entry), golden["shape"]
     advance(rows * columns, init.factory)
     mesh = jax.make_mesh((len(devices),), ("d",), axis_types=(AxisType.Auto,), devices=devices)
     sharding = NamedSharding(mesh, PartitionSpec(None, "d"))
