@@ -195,7 +195,9 @@ def test_healthy_whatever_the_rule(name):
     model = zoo_models.KINDS[name]()
     for rule in ("standard", "critical"):
         params = autoinit(KEY, model.apply, model.params, *model.inputs, rule=rule)
-        assert audit(params, model.apply, *model.inputs).findings == [], rule
+        found = [f.kind for f in audit(params, model.apply, *model.inputs).findings]
+        # That model does not divide its logits, which a note says.
+        assert found == (["undivided_logits"] if name == "fused_attention" else []), rule
 
 
 def test_layers_that_share_a_key_under_scan():

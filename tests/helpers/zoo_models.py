@@ -214,7 +214,7 @@ def fused_attention() -> Model:
 
     def apply(p, x):
         q, k, v = jnp.split(x @ p["qkv"] + p["bias"], 3, -1)
-        x = x + jax.nn.softmax(q @ k.swapaxes(-1, -2) / 4) @ v @ p["out"]
+        x = x + jax.nn.softmax(q @ k.swapaxes(-1, -2)) @ v @ p["out"]
         gate, up = jnp.split(x @ p["gated"], 2, -1)
         return x + (jax.nn.silu(gate) * up) @ p["down"]
 
