@@ -11,7 +11,6 @@ import jax
 from .contenders import CONTENDERS, Array, takes_part
 from .matrices import WAYS
 
-ON_GPU = jax.default_backend() == "gpu"
 COMPILED = ("jaxinit", "jax", "fill")  # contenders whose programs XLA accounts for
 EFFORTS = ("quick", "default", "full", "sharded", "gpu")
 
@@ -135,12 +134,17 @@ def _sharded() -> Iterator[Case]:
         yield Case("processes", ("processes", count, "llama", 32, 8), ("jaxinit",))
 
 
+def _on_gpu() -> bool:
+    """Asked when cases are made and not at import, as it starts the backend: its settings first."""
+    return jax.default_backend() == "gpu"
+
+
 def _gpu_arrays() -> Iterator[Case]:
     """Large arrays, against what users of GPUs take: JAX's three generators, torch and a fill."""
     contenders = ("jaxinit", "jax", "jax, rbg", "jax, unsafe_rbg", "torch", "fill")
     for scheme in ("he_uniform", "he_normal", "normal"):
         for dtype in ("float32", "bfloat16"):
-            for power in (p for p in (24, 26, 28, 30) if p <= _largest() and (ON_GPU or p < 26)):
+            for power in (p for p in (24, 26, 28, 30) if p <= _largest() and (_on_gpu() or p < 26)):
                 array = Array(scheme, _two(power), dtype, f"2^{power}")
                 found = (c for c in contenders if takes_part(c, array))
                 yield Case("sizes", array, tuple(found))
@@ -150,7 +154,7 @@ def _gpu_programs() -> Iterator[Case]:
     """First whether the values are those promised; then compiling, and a tree of 10^9 elements."""
     yield Case("verify", ("verifying",), ("jaxinit",))
     yield Case("compiling", ("compiling", 8), ("jaxinit", "jax"))
-    yield Case("trees", ("large_tree", 15 if ON_GPU else 1, 2048), ("jaxinit", "jit"))
+    yield Case("trees", ("large_tree", 15 if _on_gpu() else 1, 2048), ("jaxinit", "jit"))
 
 
 def turns(effort: str, table: str) -> int:

@@ -57,7 +57,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     rows = _golden.verify(arguments.devices, progress=True)
     print(_golden.table(rows))
-    equal = [equal for row in rows for equal in row.equal.values()]
+    equal = _golden.outcomes(rows)
     print(f"\n{equal.count(False)} of {len(equal)} arrays differ; JAX {jax.__version__}.")
     return int(not all(equal))
 

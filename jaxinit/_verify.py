@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from . import _text, initializers
 
@@ -51,8 +51,16 @@ def verify(every_device: bool = False, progress: bool = False) -> list[Row]:
             for entry in golden["values"]
         ]
         if every_device:
-            rows += [_over_mesh(devices, golden, entry, advance) for entry in golden["values"]]
+            mesh = jax.make_mesh(
+                (len(devices),), ("d",), axis_types=(AxisType.Auto,), devices=devices
+            )
+            rows += [_over_mesh(mesh, golden, entry, advance) for entry in golden["values"]]
     return rows
+
+
+def outcomes(rows: Iterable[Row]) -> list[bool]:
+    """Whether each array that was compared is equal."""
+    return [equal for row in rows for equal in row.equal.values()]
 
 
 def digest(x: jax.Array) -> str:
@@ -75,23 +83,22 @@ def _on_device(device: Any, golden: Any, entry: Any, advance: _text.Advance) -> 
     return Row(str(device), repr(init), equal)
 
 
-def _over_mesh(devices: Sequence[Any], golden: Any, entry: Any, advance: _text.Advance) -> Row:
-    """Arrays over all devices of this process, against the same on one of them."""
+def _over_mesh(mesh: Mesh, golden: Any, entry: Any, advance: _text.Advance) -> Row:
+    """Arrays over all devices of the mesh, against the same on one of them."""
     init, (rows, columns) = _initializer(entry), golden["shape"]
     advance(rows * columns, init.factory)
-    mesh = jax.make_mesh((len(devices),), ("d",), axis_types=(AxisType.Auto,), devices=devices)
     sharding = NamedSharding(mesh, PartitionSpec(None, "d"))
-    key, shape = jax.random.key(golden["seed"], impl="threefry2x32"), (rows, columns * len(devices))
+    key, shape = jax.random.key(golden["seed"], impl="threefry2x32"), (rows, columns * mesh.size)
     equal = {
         dtype: digest(init(key, shape, dtype, out_sharding=sharding))
         == digest(init(key, shape, dtype))
         for dtype in entry["sha256"]
     }
-    return Row(f"mesh of {len(devices)}", repr(init), equal)
+    return Row(f"mesh of {mesh.size}", repr(init), equal)
 
 
 def table(rows: Iterable[Row]) -> str:
-    """A line for each initializer and place, and a last one that counts."""
+    """A line for each initializer and place."""
     cells = []
     for row in rows:
         differ = [dtype for dtype, equal in row.equal.items() if not equal]

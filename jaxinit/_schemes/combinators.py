@@ -61,9 +61,7 @@ class Changed(Initializer):
         """What is lost where many of the values are rounded to zero."""
         try:
             return _lost(self, shape, dtype)
-        except (
-            TypeError
-        ):  # it holds a function that has no hash, and nothing is known of its values
+        except TypeError:  # it holds a function without a hash; nothing is known of its values
             return None
 
     def _dtype(self, dtype: DType) -> np.dtype:
