@@ -44,8 +44,8 @@ import platform, jax, jaxlib, flax, numpy
 print(platform.python_version(), jax.__version__, jaxlib.__version__, flax.__version__, numpy.__version__, sep=" | ")
 '
 
-table="| Python | JAX | jaxlib | Flax | NumPy | tests | truncation to [5, 7] compiles in CPU-s |
-|---|---|---|---|---|---|---|"
+table="| Python | JAX | jaxlib | Flax | NumPy | tests | result | truncation to [5, 7] |
+|---|---|---|---|---|---|---|---|"
 failed=0
 for row in $ROWS; do
   python=${row%%:*} jax=${row##*:}
@@ -55,8 +55,9 @@ for row in $ROWS; do
   if [ ! -x "$venv/bin/python" ]; then "$(interpreter "$python")" -m venv "$venv"; fi
   "$venv/bin/pip" install -q --upgrade -e ".[test]" "${pins[@]}"
   if "$venv/bin/python" -m pytest -q -n "$WORKERS" -p no:cacheprovider "$@" | tee "$venv/tests.log"; then :; else failed=1; fi
+  result=$(tail -1 "$venv/tests.log" | sed 's/ in .*//; s/=//g')
   table+="
-| $("$venv/bin/python" -c "$versions") | $(tail -1 "$venv/tests.log" | sed 's/ in .*//; s/=//g') | $("$venv/bin/python" -c "$compile") |"
+| $("$venv/bin/python" -c "$versions") | \`$*\` | $result | $("$venv/bin/python" -c "$compile") |"
 done
 echo
 echo "$table"

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from . import stream
@@ -29,6 +28,7 @@ from .sharding import (
     mesh_of,
     named,
     place,
+    spread,
 )
 from .stream import LOW_TAG, WEIGHTS_TAG, Pair, Words
 
@@ -87,20 +87,22 @@ def _keys(key: jax.Array, double: bool) -> tuple[Pair, ...]:
 
 def jaxinit_draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.Array:
     """A draw; profiles and jaxprs show it under this name."""
-    placement = _placement(spec)
+    view, paired = _view(spec)
 
     @jax.jit  # so that it is traced once for both platforms
     def kernel(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
-        words = _words(keys, placement, spec.complex)
+        words = _words(keys, view, paired, spec.complex)
         if spec.law is None:
             return words[0]
         parts = spec.law(*words)
         return _cast([part * scale for part in parts], spec.dtype)
 
-    view = lax.platform_dependent(
-        keys, scale, cpu=partial(_apart, kernel, placement, spec.dtype), default=kernel
-    )
-    return placement.finish(view, spec.shape)
+    def array(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
+        apart = partial(_apart, kernel, view, spec.dtype)
+        x = lax.platform_dependent(keys, scale, cpu=apart, default=kernel)
+        return lax.reshape(x, spec.shape)
+
+    return spread(array, spec.out_sharding)(keys, scale)
 
 
 _traced = jax.jit(jaxinit_draw, static_argnums=2)
@@ -109,7 +111,7 @@ _eager = jax.jit(jaxinit_draw, static_argnums=2, compiler_options=CPU_OPTIONS)
 
 def _apart(
     kernel: Callable[..., jax.Array],
-    placement: _Placement,
+    view: tuple[int, ...],
     dtype: np.dtype,
     keys: tuple[Pair, ...],
     scale: jax.Array,
@@ -126,62 +128,50 @@ def _apart(
     conditional whose other operands, as the scale here, lie on no mesh; there it is left out.
     """
     (first, _), *_ = keys
-    if placement.explicit is None and is_explicit(jax.typeof(first).sharding):
+    if is_explicit(jax.typeof(first).sharding):
         return kernel(keys, scale)
 
     def never(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
         word = lax.convert_element_type(keys[0][0], dtype)
-        return lax.broadcast_in_dim(word, placement.view, (), out_sharding=placement.explicit)
+        return lax.broadcast_in_dim(word, view, ())
 
     return lax.cond(lax.population_count(first) <= np.uint32(32), kernel, never, keys, scale)
 
 
-class _Placement(NamedTuple):
-    """The shape and the sharding with which an array is computed.
+def _view(spec: _Spec) -> tuple[tuple[int, ...], bool]:
+    """The shape with which an array is computed, and whether its last axis is a pair of words.
 
     An array of shape (4, 6) is computed as a *view* of shape (4, 3, 2): its last axis is the two
-    words of a block, so that each block is computed once. This is not done in double precision,
-    where LLVM finds the loop over two words too long to unroll, and then does not vectorize it.
+    words of a block, so that each block is computed once. This is not done where a device would get
+    half a block, nor in double precision, where LLVM finds the loop over two words too long to
+    unroll, and then does not vectorize it.
     """
-
-    view: tuple[int, ...]
-    paired: bool  # whether the last axis of the view is the two words of a block
-    explicit: PartitionSpec | None  # the sharding of the view, if the mesh's axes are explicit
-    spec: PartitionSpec | None  # the sharding of the array, if they are explicit
-    auto: NamedSharding | None  # the sharding of the array, if they are not
-
-    def finish(self, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """The array, from its view."""
-        x = lax.reshape(x, shape, out_sharding=self.spec)
-        return x if self.auto is None else lax.with_sharding_constraint(x, self.auto)
+    *lead, last = spec.shape or (1,)
+    pairs, rest = divmod(last, 2)
+    paired = not (spec.complex or spec.double or rest or pairs % _shards_of_last_axis(spec))
+    return ((*lead, pairs, 2) if paired else (*lead, last)), paired
 
 
-def _placement(spec: _Spec) -> _Placement:
-    shape = spec.shape or (1,)
-    even = not (spec.complex or spec.double) and shape[-1] % 2 == 0
-    paired_view = (*shape[:-1], shape[-1] // 2, 2)
-    if spec.out_sharding is None or not spec.shape:
-        return _Placement(paired_view if even else shape, even, None, None, None)
+def _shards_of_last_axis(spec: _Spec) -> int:
+    """Over how many devices the last axis of the array lies."""
+    if spec.out_sharding is None:
+        return 1
     sharding = named(spec.out_sharding)
-    parts = (*sharding.spec, *[None] * (len(shape) - len(sharding.spec)))
-    last = parts[-1] if isinstance(parts[-1], tuple) else (parts[-1],)
-    shards = math.prod(sharding.mesh.shape[axis] for axis in last if axis is not None)
-    paired = even and shape[-1] // 2 % shards == 0
-    view, view_parts = (paired_view, (*parts, None)) if paired else (shape, parts)
-    if is_explicit(sharding):
-        return _Placement(view, paired, PartitionSpec(*view_parts), PartitionSpec(*parts), None)
-    return _Placement(view, paired, None, None, sharding)
+    if not spec.shape or len(sharding.spec) < len(spec.shape):
+        return 1
+    part = sharding.spec[-1]
+    axes = part if isinstance(part, tuple) else (part,)
+    return math.prod(sharding.mesh.shape[axis] for axis in axes if axis is not None)
 
 
-def _words(keys: tuple[Pair, ...], placement: _Placement, complex: bool) -> Words:
+def _words(keys: tuple[Pair, ...], view: tuple[int, ...], paired: bool, complex: bool) -> Words:
     """The random words of every element: one for a real number, two for a complex number."""
-    view, sharding = placement.view, placement.explicit
     last = len(view) - 1
-    if placement.paired:
-        block = stream.flat_index(view, last, sharding)
-        parity = lax.broadcasted_iota(np.uint32, view, last, out_sharding=sharding)
+    if paired:
+        block = stream.flat_index(view, last)
+        parity = lax.broadcasted_iota(np.uint32, view, last)
     else:
-        index = stream.flat_index(view, last + 1, sharding)
+        index = stream.flat_index(view, last + 1)
         block, parity = (index, None) if complex else stream.halve(index)
     blocks = [stream.threefry2x32(key, block) for key in keys]
     if parity is None:

@@ -38,8 +38,8 @@ def is_explicit(sharding: NamedSharding) -> bool:
 
 
 def mesh_of(out_sharding: OutSharding) -> AbstractContextManager:
-    """A context that enters the sharding's mesh, if its axes are explicit and nothing is traced."""
-    if not isinstance(out_sharding, NamedSharding) or is_tracing():
+    """A context that enters the sharding's mesh, if its axes are explicit and JAX allows it."""
+    if not isinstance(out_sharding, NamedSharding) or is_transforming():
         return nullcontext()
     mesh = out_sharding.mesh
     if isinstance(mesh, Mesh) and is_explicit(out_sharding):
@@ -51,14 +51,17 @@ with jax.ensure_compile_time_eval():
     _OUTSIDE = get_opaque_trace_state(convention="nnx")  # of code that no transformation runs
 
 
+def is_transforming() -> bool:
+    """Whether a transformation of JAX runs, such as ``jit`` or ``vmap``."""
+    return get_opaque_trace_state(convention="nnx") != _OUTSIDE
+
+
 def is_tracing() -> bool:
     """Whether JAX records operations at the moment, rather than running them.
 
     Under a transformation it may do either: ``vmap`` runs what does not depend on its input.
     """
-    if get_opaque_trace_state(convention="nnx") == _OUTSIDE:
-        return False
-    return isinstance(_nothing(), jax.core.Tracer)
+    return is_transforming() and isinstance(_nothing(), jax.core.Tracer)
 
 
 @jax.jit
@@ -97,13 +100,22 @@ def assemble(
 def _assemble(
     make: Callable[..., jax.Array], spec: Hashable, out_sharding: OutSharding, *parts: ArrayLike
 ) -> jax.Array:
+    return spread(partial(make, spec), out_sharding)(*parts)
+
+
+def spread(make: Callable[..., jax.Array], out_sharding: OutSharding) -> Callable[..., jax.Array]:
+    """``make``, its result sharded as ``out_sharding`` says.
+
+    Inside ``make`` no axis of the mesh is explicit. So its operations need no sharding, and
+    ``jax.vmap`` may batch all of them; along explicit axes it does not batch every one.
+    """
     if out_sharding is None:
-        return make(spec, *parts)
+        return make
     sharding = named(out_sharding)
     if is_explicit(sharding):
-        placed: Any = jax.sharding.auto_axes(partial(make, spec), out_sharding=sharding.spec)
-        return placed(*parts)
-    return lax.with_sharding_constraint(make(spec, *parts), sharding)
+        placed: Any = jax.sharding.auto_axes(make, out_sharding=sharding.spec)
+        return placed
+    return lambda *parts: lax.with_sharding_constraint(make(*parts), sharding)
 
 
 def across(out_sharding: OutSharding, shape: Sequence[int], axes: Sequence[int]) -> OutSharding:

@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
 
 Pair = tuple[jax.Array, jax.Array]
 Words = tuple[jax.Array, ...]
@@ -110,7 +109,7 @@ def stream_key(key: jax.Array, tag: int = WEIGHTS_TAG) -> Pair:
     return threefry2x32(state, (jnp.zeros_like(state[0]), jnp.full_like(state[1], tag)))
 
 
-def flat_index(shape: tuple[int, ...], counted: int, sharding: PartitionSpec | None = None) -> Pair:
+def flat_index(shape: tuple[int, ...], counted: int) -> Pair:
     """The flat index of each element, counted over the first ``counted`` axes of ``shape``.
 
     For example, with shape (2, 3, 2) and ``counted`` 2, the element (1, 0, 1) has index 3.
@@ -123,8 +122,7 @@ def flat_index(shape: tuple[int, ...], counted: int, sharding: PartitionSpec | N
     dtype = np.uint64 if wide else np.uint32
     with jax.enable_x64(True) if wide else nullcontext():
         iotas = [
-            lax.broadcasted_iota(dtype, shape, axis, out_sharding=sharding)
-            * dtype(math.prod(shape[axis + 1 : counted]))
+            lax.broadcasted_iota(dtype, shape, axis) * dtype(math.prod(shape[axis + 1 : counted]))
             for axis in range(counted)
             if shape[axis] > 1 or axis == 0
         ]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from .._random.sharding import OutSharding, is_explicit, is_tracing
+from .._random.sharding import OutSharding, is_explicit, is_transforming
 from .checks import INTS, MOST_AXES, is_key, is_sequence, shown
 
 F = TypeVar("F", bound=Callable[..., jax.Array])
@@ -98,10 +98,11 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
         if out_sharding.mesh.empty:
             return None
         spec, mesh = out_sharding.spec, out_sharding.mesh
-        if is_explicit(out_sharding) and jax.sharding.get_abstract_mesh().empty and is_tracing():
+        outside = jax.sharding.get_abstract_mesh().empty
+        if is_explicit(out_sharding) and outside and is_transforming():
             raise ValueError(
-                f"{name}: inside jit a sharding over explicit axes needs its mesh in the context; "
-                f"enter jax.set_mesh(mesh) around the call of the jitted function."
+                f"{name}: inside jit or vmap a sharding over explicit axes needs its mesh in the "
+                f"context; enter jax.set_mesh(mesh) around the call of the transformed function."
             )
     else:
         raise TypeError(

@@ -151,6 +151,8 @@ def flattened(jaxpr):
 
 @pytest.mark.parametrize("name", internals._GEOMETRY)
 def test_operations_on_axes_keep_their_parameters(name):
+    if name == "stack" and jax.__version_info__ < (0, 10, 1):
+        pytest.skip("this JAX records a stack as a concatenation")
     eqns = flattened(jax.make_jaxpr(GEOMETRY[name])(jnp.ones((2, 3))).jaxpr)
     found = [eqn for eqn in eqns if eqn.primitive.name == name]
     assert found, f"JAX no longer records {name}: see _GEOMETRY in jax_internals.py"

@@ -19,13 +19,14 @@ def test_float8_is_nan():
     assert np.isnan(np.asarray(x).astype(np.float32)).all()
 
 
-def test_the_tail_has_10_values():
+def test_the_tail_has_at_most_10_values():
     x = jax.random.truncated_normal(KEY, 5.0, 7.0, (10_000,))
-    assert len(np.unique(x)) == 10
+    assert len(np.unique(x)) <= 10  # 7 in JAX 0.10.0
 
 
-def test_eager_and_jit_differ():
+def test_eager_and_jit_differ_before_0_12():
     init = STOCK.normal(0.02)
     eager = init(KEY, (512, 512))
     jitted = jax.jit(lambda key: init(key, (512, 512)))(KEY)
-    assert 0.2 < np.mean(np.asarray(eager != jitted)) < 0.35
+    differ = np.mean(np.asarray(eager != jitted))
+    assert 0.2 < differ < 0.35 if jax.__version_info__ < (0, 12) else differ == 0

@@ -104,6 +104,28 @@ def test_vmap_over_keys_on_a_mesh(axis_type):
     assert raw(made) == raw(np.stack([jaxinit.he_normal(key, (4, 6)) for key in keys]))
 
 
+@pytest.mark.parametrize("axis_type", TYPES, ids=str)
+def test_vmap_with_out_sharding(axis_type):
+    keys, mesh, shape = jax.random.split(KEY, 3), mesh_of(axis_type), (16, 24)
+
+    def batch(init, sharding):
+        return jax.vmap(lambda key: init(key, shape, "bfloat16", sharding))
+
+    with jax.set_mesh(mesh):
+        for row in DISTINCT:
+            made = jax.eval_shape(batch(row.function, P("d", "m")), keys)
+            if axis_type == AxisType.Explicit:  # then the sharding is part of the type
+                assert made.sharding.spec == P(None, "d", "m")
+        expected = np.stack([jaxinit.he_normal(key, shape, "bfloat16") for key in keys])
+        sharding = NamedSharding(mesh, P("d", "m"))
+        for given in (P("d", "m"), sharding):
+            made = batch(jaxinit.he_normal, given)(keys)
+            assert_placed(made, NamedSharding(mesh, P(None, "d", "m")), expected)
+    if axis_type == AxisType.Explicit:
+        with pytest.raises(ValueError, match=r"^he_normal: inside jit or vmap a sharding over exp"):
+            batch(jaxinit.he_normal, sharding)(keys)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_no_temporaries_on_one_device(dtype):
     for shape in [(2048, 2048), (2048, 2047)]:

@@ -158,7 +158,7 @@ def test_sharding_with_too_many_entries():
 def test_shardings_that_do_not_fit_the_mesh():
     mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
     sharding = jax.sharding.NamedSharding(mesh, P("d"))
-    text = r"^he_normal: inside jit a sharding over explicit axes needs its mesh in the context; enter jax\.set_mesh"
+    text = r"^he_normal: inside jit or vmap a sharding over explicit axes needs its mesh in the context; enter jax\.set_mesh"
     with pytest.raises(ValueError, match=text):
         jax.jit(lambda key: jaxinit.he_normal(key, (8, 8), None, sharding))(KEY)
     text = r"^he_normal: axis 0 of shape \(6, 8\) does not divide over the 4 devices of .*, as explicit axes of a mesh need\.$"
