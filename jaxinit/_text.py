@@ -204,7 +204,8 @@ def bar(shown: bool, title: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    size_done = DownloadColumn(binary_units=True)  # the units of ``size``
+    columns = (TextColumn("{task.description}"), BarColumn(), size_done)
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total)
 

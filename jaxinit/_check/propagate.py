@@ -34,8 +34,8 @@ _COLUMNS = (
     Column("predicted_gradient", "predicted"),
 )
 _CURVES = (
-    Curve("forward std", "std", "predicted"),
-    Curve("gradient std", "gradient", "predicted_gradient"),
+    Curve("signal, standard deviation", "std", "predicted"),
+    Curve("gradient, standard deviation", "gradient", "predicted_gradient"),
     Curve("cosine of two examples", "cosine", log=False),
 )
 
