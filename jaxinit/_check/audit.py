@@ -148,7 +148,7 @@ def _report(
     subjects = [Subject(x, known.get(x.path), seen.get(x.path), asked.get(x.path)) for x in found]
     model = Model(subjects, run)
     return Report(
-        f"{title}: {len(found)} arrays",
+        f"{title}: {_text.counted(len(found), 'array')}",
         worst_first(grouped(list(_findings(model)))),
         [_row(s) for s in model.subjects],
         _COLUMNS,

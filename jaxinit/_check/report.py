@@ -75,7 +75,7 @@ class Report:
         if not self.has_table:
             return shown
         columns, cells, numeric = self.cells()
-        return f"{shown}\n{_text.html_table(columns, cells, right=numeric)}"
+        return f"{shown}\n{_text.notebook_table(columns, cells, right=numeric)}"
 
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         """Each part of the printed report, and its style."""

@@ -86,8 +86,9 @@ class Plan:
         """The lines below the table."""
         count = sum(math.prod(leaf.shape) for leaf in self.leaves)
         total = (
-            f"{len(self.leaves)} leaves, {count:,} elements, {_text.size(self.nbytes)}, "
-            f"{len(self.executables)} executables"
+            f"{_text.counted(len(self.leaves), 'leaf', 'leaves')}, {count:,} elements, "
+            f"{_text.size(self.nbytes)}, "
+            f"{_text.counted(len(self.executables), 'executable')}"
         )
         return [total, *([f"runs whole: {self.whole}"] if self.whole else [])]
 
