@@ -91,7 +91,14 @@ class Report:
             yield from ((line, "dim") for line in _wrapped(note, width))
 
     def table(self, width: int | None = None) -> str:
-        """All rows as a table of plain text, as wide as the terminal or ``width`` characters."""
+        """All rows as a table of plain text.
+
+        Args:
+          width: characters in a line; by default those of the terminal.
+
+        Returns:
+          The table; columns that are too many for the width are named in its last line.
+        """
         headings, cells, numeric = self.cells()
         return _text.table(headings, cells, right=numeric, width=width)
 
@@ -127,8 +134,13 @@ class Report:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Saves a figure of the measurements, in the format that the file's ending names.
 
-        Points are what was measured, lines or ticks what was expected; findings are marked. Needs
-        Matplotlib; raises ImportError where it is not installed.
+        Points are what was measured, lines or ticks what was expected; findings are marked.
+
+        Args:
+          path: the file to write, as "x.png" or "x.svg".
+
+        Raises:
+          ImportError: Matplotlib is not installed.
         """
         figure = self._figure()
         title = _text.visible(self.title)
@@ -139,6 +151,9 @@ class Report:
         """Saves one page with findings, figure and table, that needs no other file.
 
         Where Matplotlib is not installed, the page says so in place of the figure.
+
+        Args:
+          path: the file to write.
         """
         headings, cells, numeric = self.cells()
         worst = {p: f.severity for f in reversed(self.findings) for p in (f.path, *f.also)}
