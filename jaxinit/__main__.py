@@ -1,10 +1,11 @@
-"""The command line: jaxinit recommend relu; jaxinit init MODULE:FACTORY; jaxinit audit CKPT."""
+"""The command line: jaxinit recommend, init, audit and verify."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 
 import jax
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from . import __version__, _command
 from . import _verify as _golden
-from ._check.audit import audit
+from ._check.audit import audit_checkpoint
 from ._choose.recommend import recommend
 from ._make.formats import FORMATS
 from ._make.save import verify
@@ -42,7 +43,7 @@ def _audit(arguments: argparse.Namespace) -> int:
         for message in damaged or ["every array and file matches its checksum"]:
             Console().print(Text(f"{arguments.checkpoint}: {message}"), soft_wrap=True)
         return 1 if damaged else 0
-    report = audit(arguments.checkpoint)
+    report = audit_checkpoint(arguments.checkpoint, progress=sys.stderr.isatty())
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
@@ -62,47 +63,71 @@ def _verify(arguments: argparse.Namespace) -> int:
     return int(not all(equal))
 
 
+_EXAMPLES = """
+examples:
+  jaxinit recommend gelu
+  jaxinit init examples.gpt2:factory --out gpt2-checkpoint
+  jaxinit audit gpt2-checkpoint --html report.html
+  jaxinit verify
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxinit",
+        usage="jaxinit [-h] [--version] COMMAND ...",
+        description="Weight initialization for JAX: choose, make and check the weights of a model.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxinit {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND ...", prog="jaxinit")
+
+    def command(name: str, run: Callable[..., int | None], text: str) -> Callable[..., object]:
+        """A new command, as the function that gives it an argument."""
+        made = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        made.set_defaults(run=run)
+        return made.add_argument
+
+    add = command("recommend", _recommend, "name the initializer for an activation, and say why")
+    add("activation", help="a name, such as relu, gelu or softmax")
+    add("--distribution", choices=DISTRIBUTIONS, default=DISTRIBUTIONS[0])
+    add("--mode", choices=MODES, help="the fan to divide by; by default the one of the advice")
+
+    add = command("init", _init, "plan, show and save a model's parameters")
+    add("factory", help="MODULE:FACTORY, a function that returns (init_fn, *args)")
+    add("--out", metavar="DIR", help="the checkpoint to write; an interrupted save is resumed")
+    add("--format", choices=FORMATS, default="orbax", help="of the checkpoint")
+    add("--seed", type=int, help="replace the random keys among the factory's arguments")
+    add("--dtype", help="round the floating-point arrays to it, such as bfloat16")
+    add("--mesh", help="show the bytes on each device of a mesh, such as data=8,model=4")
+    add("--dry-run", action="store_true", help="show the plan and save nothing")
+
+    add = command("audit", _audit, "say what is wrong with the weights of a checkpoint")
+    add("checkpoint", help="of orbax or safetensors, a folder or a file")
+    add("--full", action="store_true", help="show every parameter too")
+    add("--strict", action="store_true", help="exit with status 1 for warnings, not errors alone")
+    add("--json", action="store_true", help="print the report as JSON")
+    add("--html", metavar="FILE", help="write the report as a web page too")
+    add("--verify", action="store_true", help="compare with the checksums of jaxinit's save only")
+
+    add = command("verify", _verify, "say whether this machine gives the values jaxinit promises")
+    add("--devices", action="store_true", help="on each device, and on a mesh of all devices")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
     That is 0; 1 where an audit found errors or damage, or where values differ; 2 where the command
     could not be run, and then one line on stderr says why.
     """
-    parser = argparse.ArgumentParser(prog="jaxinit", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"jaxinit {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    choose = commands.add_parser("recommend", help="the initializer for an activation")
-    choose.add_argument("activation", help="a name, as relu, softmax, gelu")
-    choose.add_argument("--distribution", choices=DISTRIBUTIONS, default=DISTRIBUTIONS[0])
-    choose.add_argument("--mode", choices=MODES)
-    choose.set_defaults(run=_recommend)
-    make = commands.add_parser("init", help="plan, show and save a model's parameters")
-    make.add_argument("factory", help="MODULE:FACTORY, which returns (init_fn, *args)")
-    make.add_argument("--out", metavar="DIR", help="the checkpoint; a save cut off is resumed")
-    make.add_argument("--format", choices=FORMATS, default="orbax")
-    make.add_argument("--seed", type=int, help="replaces the random keys among the arguments")
-    make.add_argument("--dtype", help="of the floating leaves, as bfloat16")
-    make.add_argument("--mesh", help="show the bytes on each device of a mesh, as data=8,model=4")
-    make.add_argument("--dry-run", action="store_true", help="show the plan, save nothing")
-    make.set_defaults(run=_init)
-    check = commands.add_parser("audit", help="say what is wrong with the weights of a checkpoint")
-    check.add_argument("checkpoint", help="orbax, or safetensors: a file, or a folder")
-    check.add_argument("--full", action="store_true", help="show every parameter too")
-    check.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
-    check.add_argument("--json", action="store_true", help="print the report as JSON")
-    check.add_argument("--html", metavar="FILE", help="write the report as a page too")
-    check.add_argument(
-        "--verify", action="store_true", help="compare it with the checksums that a save wrote"
-    )
-    check.set_defaults(run=_audit)
-    promise = commands.add_parser(
-        "verify", help="say whether this machine gives the values that jaxinit promises"
-    )
-    promise.add_argument(
-        "--devices", action="store_true", help="each device of this process, and a mesh of them"
-    )
-    promise.set_defaults(run=_verify)
+    parser = _parser()
     parsed = parser.parse_args(arguments)
+    if parsed.run is None:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         return parsed.run(parsed) or 0
     except (TypeError, ValueError, OSError) as error:

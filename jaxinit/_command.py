@@ -52,7 +52,10 @@ def init(
     if dry_run or not out:
         return
     planned.save(out, format, progress=True)
-    print(f"{out}: {format}, {len(planned.leaves)} leaves, {_text.size(planned.nbytes)}")
+    print(
+        f"{out}: {format}, {_text.counted(len(planned.leaves), 'leaf', 'leaves')}, "
+        f"{_text.size(planned.nbytes)}"
+    )
 
 
 def _called(factory: str) -> Sequence[Any]:

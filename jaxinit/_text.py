@@ -27,6 +27,11 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """The number with its noun: "1 array", "2 arrays"."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
 def shape(sizes: Sequence[int]) -> str:
     """A shape as a person reads it: "3 x 4", or "scalar"."""
     return " x ".join(map(str, sizes)) or "scalar"
@@ -176,6 +181,23 @@ def html_table(
     return f"<table><thead>{row('th', headings, '')}</thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
+def notebook_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+) -> str:
+    """The table in HTML for a notebook, without its empty columns.
+
+    Notebooks align all cells to the right, so words say themselves that they stand to the left.
+    """
+    shown = [i for i in range(len(headings)) if any(row[i] for row in rows)]
+    numbers = [n for n, i in enumerate(shown) if i in right]
+    made = html_table(
+        [headings[i] for i in shown], [[row[i] for i in shown] for row in rows], right=numbers
+    )
+    for tag in ("td", "th"):
+        made = made.replace(f"<{tag}>", f'<{tag} style="text-align: left">')
+    return made
+
+
 def notebook(
     title: str,
     headings: Sequence[str],
@@ -187,7 +209,7 @@ def notebook(
     """What a notebook shows of an object: a title, a table and notes in HTML, all of it escaped."""
     parts = [f"<p><b>{html.escape(visible(title))}</b></p>"]
     if rows:
-        parts.append(html_table(headings, rows, right=right))
+        parts.append(notebook_table(headings, rows, right=right))
     parts += [f"<p>{html.escape(visible(note))}</p>" for note in notes]
     return "\n".join(parts)
 
@@ -204,7 +226,8 @@ def bar(shown: bool, title: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    size_done = DownloadColumn(binary_units=True)  # the units of ``size``
+    columns = (TextColumn("{task.description}"), BarColumn(), size_done)
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total)
 

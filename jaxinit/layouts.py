@@ -54,6 +54,9 @@ Sizes = int | Sequence[int]
 def dense() -> Layout:
     """A dense layer's kernel (in, out).
 
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
+
     Example:
       >>> from jaxinit import layouts
       >>> layouts.dense().fans((256, 512))
@@ -69,6 +72,9 @@ def general_dense(in_axes: int = 1, out_axes: int = 1, batch_axes: int = 0) -> L
       in_axes: the number of input axes.
       out_axes: the number of output axes.
       batch_axes: the number of batch axes.
+
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
 
     Raises:
       ValueError: a count that is not positive (batch_axes: negative).
@@ -107,6 +113,9 @@ def conv(
         fan_in, like the stride of a transposed convolution.
       axes: the number of window axes, which an int for all of them stands for.
 
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
+
     Raises:
       ValueError: a number that is not a positive int.
 
@@ -134,6 +143,9 @@ def conv_transpose(strides: Sizes = 1, transpose_kernel: bool = False, *, axes: 
       transpose_kernel: whether the kernel has the shape of the convolution that it transposes.
       axes: the number of window axes, which an int for all of them stands for.
 
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
+
     Raises:
       ValueError: a number that is not a positive int.
 
@@ -154,6 +166,9 @@ def conv_local(kernel_size: Sequence[int], strides: Sizes = 1) -> Layout:
     Args:
       kernel_size: the sizes of the window.
       strides: the stride of each window axis, or one for all.
+
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
 
     Raises:
       ValueError: a number that is not a positive int.
@@ -179,6 +194,9 @@ def embedding() -> Layout:
     A lookup sums nothing, so this fan_in is a convention, that of Flax: the rows of a table of
     variance 1/features have length 1.
 
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
+
     Example:
       >>> from jaxinit import layouts
       >>> layouts.embedding().fans((50257, 768))
@@ -193,6 +211,9 @@ def attention(projection: str) -> Layout:
     Args:
       projection: "query", "key" or "value", kernel (in, heads, head size); or "out", kernel (heads,
         head size, out).
+
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
 
     Raises:
       ValueError: another projection.
@@ -216,6 +237,9 @@ def fused(blocks: Sizes, layout: Layout | None = None, axis: int = -1) -> Layout
       layout: the layout of one block; without one, that of a dense layer.
       axis: the axis along which the blocks lie.
 
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
+
     Raises:
       ValueError: numbers or sizes that are not positive ints.
 
@@ -235,6 +259,12 @@ def stacked(layout: Layout | None = None) -> Layout:
 
     Args:
       layout: the layout of one kernel; without one, that of a dense layer.
+
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
+
+    Raises:
+      TypeError: ``layout`` is no Layout.
 
     Example:
       >>> from jaxinit import layouts
@@ -274,6 +304,9 @@ def einsum(
         output; one in the kernel needs ``kernel_shape``.
       input_shape: the shape of the input, checked against the equation.
       kernel_shape: the shape of the kernel, checked against the equation.
+
+    Returns:
+      The layout, for ``layout=`` of an initializer or a layer.
 
     Raises:
       ValueError: an equation without two operands or an output, with an index that is no letter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from .._make.tree_init import tree_init
 from .._program.models import HasApply
 from .._program.trees import arrays, has_shape
 from .._random.stream import check_key
+from .._schemes.checks import check_choice
 from .._schemes.variance import DISTRIBUTIONS, MODES, DistributionName, Mode
 from .findings import Finding
 from .propagate import measured
@@ -142,16 +143,14 @@ autoinit = Autoinit()
 
 def _checked(rule: Rule, distribution: DistributionName, q: float, mode: Mode | None) -> Wanted:
     """The options, once they are known to be right."""
-    options: tuple[tuple[str, Any, Iterable[str]], ...] = (
+    options: tuple[tuple[str, Any, Collection[str]], ...] = (
         ("rule", rule, RULES),
         ("distribution", distribution, DISTRIBUTIONS),
         ("mode", mode, MODES),
     )
     for option, value, known in options:
-        if value not in known and not (option == "mode" and value is None):
-            raise ValueError(
-                f"autoinit: {option} must be one of {', '.join(known)}; got {value!r}."
-            )
+        if not (option == "mode" and value is None):
+            check_choice("autoinit", option, value, known)
     if not (isinstance(q, int | float) and math.isfinite(q) and q > 0):
         raise ValueError(f"autoinit: q must be a variance above 0; got {q!r}.")
     return Wanted(rule, distribution, q, mode)

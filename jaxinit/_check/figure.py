@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .. import _text
 from .findings import Finding
 
-Rows = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]
 
 _MEASURED, _EXPECTED = "#2b5c8a", "#c44e52"
 COLOURS = {"error": "#c44e52", "warning": "#dd8452", "note": "#55a868"}
 _NAMED = 6  # findings that are named in a panel; more would cover one another
+_TICKS = 20  # rows that are named below the figure; of more rows, every second, third, ...
+_LETTERS = 28  # of a row's name
 
 
 class Curve(NamedTuple):
@@ -26,70 +29,110 @@ class Curve(NamedTuple):
     joined: bool = True  # by a line, as predictions from layer to layer are
 
 
-def draw(rows: Rows, curves: Sequence[Curve], findings: Sequence[Finding], heading: str) -> Any:
+def draw(
+    rows: Sequence[Row], curves: Sequence[Curve], findings: Sequence[Finding], heading: str
+) -> Any:
     """The curves of a report, a panel each, with the rows along x; ``heading`` says what they are.
 
-    Raises ImportError where Matplotlib is not installed.
+    A row without a number to draw, as of a bias of zeros, has a place only if there is a finding
+    about it. Raises ImportError where Matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
     except ImportError:
-        raise ImportError(
-            "Report.plot and Report.to_html need Matplotlib: pip install matplotlib."
-        ) from None
-    curves = [c for c in curves if any(_is_number(row.get(c.measured)) for row in rows)]
-    figure = Figure(figsize=(8, 1 + 2.4 * max(len(curves), 1)), layout="constrained")
-    panels = figure.subplots(max(len(curves), 1), 1, sharex=True, squeeze=False)[:, 0]
+        raise ImportError("Report.plot needs Matplotlib: pip install matplotlib.") from None
+    curves = [c for c in curves if any(_number(row, c.measured) is not None for row in rows)]
+    told = {path: f for f in reversed(findings) for path in (f.path, *f.also)}
+    shown = [row for row in rows if row.get("path") in told or any(_drawn(row, curves))]
+    step = math.ceil(len(shown) / _TICKS) or 1
+    names = _names([str(row.get("path", "")) for row in shown])
+    count = max(len(curves), 1)
+    below = 0.5 + 0.05 * max(map(len, names), default=0)  # inches, for the names
+    figure = Figure(figsize=(8, 2.4 * count + below), layout="constrained")
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axis, curve in zip(panels, curves, strict=False):
-        _draw_curve(axis, curve, rows, findings)
-    panels[-1].set_xlabel(f"{heading}, in the order of the table")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        _draw_curve(axis, curve, shown)
+        _mark_findings(axis, shown, told)
+        axis.legend(frameon=False, fontsize=8, loc="lower left", ncols=5, bbox_to_anchor=(0, 1))
+    panels[-1].set_xticks(
+        range(0, len(shown), step), names[::step], parse_math=False,
+        rotation=40, ha="right", rotation_mode="anchor", fontsize=8,
+    )  # fmt: skip
+    panels[-1].set_xlabel(heading if step == 1 else f"{heading}, one of {step} named")
     return figure
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float) and math.isfinite(x)
+def _number(row: Row, key: str | None) -> float | None:
+    """The row's number under the key, if it has one that is finite."""
+    x = row.get(key) if key else None
+    return x if isinstance(x, int | float) and math.isfinite(x) else None
 
 
-def _draw_curve(axis: Any, curve: Curve, rows: Rows, findings: Sequence[Finding]) -> None:
-    """One panel: points of what was measured, what was expected, and where the findings are."""
+def _drawn(row: Row, curves: Sequence[Curve]) -> Iterator[bool]:
+    for curve in curves:
+        x = _number(row, curve.measured)
+        yield x is not None and (x > 0 or not curve.log)
 
-    def points(key: str) -> tuple[list[int], list[float]]:
-        found = [(i, row[key]) for i, row in enumerate(rows) if _is_number(row.get(key))]
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The paths without the folder that all are in, and at most so long; the ends tell most."""
+    parts = [path.split("/") for path in paths]
+    common = bool(paths) and all(len(p) > 1 and p[0] == parts[0][0] for p in parts)
+    names = [_text.visible("/".join(p[1:] if common else p)) for p in parts]
+    return [n if len(n) <= _LETTERS else "…" + n[1 - _LETTERS :] for n in names]
+
+
+def _draw_curve(axis: Any, curve: Curve, rows: Sequence[Row]) -> None:
+    """One panel: points of what was measured, and what was expected."""
+
+    def points(key: str | None) -> tuple[list[int], list[float]]:
+        found = [(i, x) for i, row in enumerate(rows) if (x := _number(row, key)) is not None]
         kept = [(i, x) for i, x in found if x > 0 or not curve.log]
         return [i for i, _ in kept], [x for _, x in kept]
 
-    if curve.predicted is not None and points(curve.predicted)[0]:
+    places, values = points(curve.predicted)
+    if places:
         style = "-" if curve.joined else "_"
-        axis.plot(*points(curve.predicted), style, color=_EXPECTED, label=curve.word)
-    measured = points(curve.measured)
-    axis.plot(*measured, "o", color=_MEASURED, markersize=3.5, alpha=0.8, label="measured")
-    if curve.log:
-        axis.set_yscale("log")
-        low, high = axis.get_ylim()
-        axis.set_ylim(min(low, 0.5), max(high, 2))  # so that noise does not look like a trend
-    _mark_findings(axis, rows, findings)
+        axis.plot(places, values, style, color=_EXPECTED, markersize=14, label=curve.word)
+    axis.plot(*points(curve.measured), "o", color=_MEASURED, markersize=4, label="measured")
     axis.set_ylabel(curve.label)
-    axis.grid(alpha=0.25, which="both" if curve.log else "major")
+    axis.margins(x=0.02)
+    axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8, loc="best")
+    if curve.log:
+        _scale(axis)
 
 
-def _mark_findings(axis: Any, rows: Rows, findings: Sequence[Finding]) -> None:
-    """A dotted line at the row of each finding; the worst ones are named."""
-    place = {row.get("path"): i for i, row in enumerate(rows)}
-    for n, finding in enumerate(f for f in findings if f.path in place):
-        x, colour = place[finding.path], COLOURS[finding.severity]
-        axis.axvline(x, color=colour, linewidth=1, linestyle=":")
-        if n < _NAMED:
+def _scale(axis: Any) -> None:
+    """A logarithmic axis of a factor of 4 at least, so that noise does not look like a trend."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    middle, half = math.sqrt(low) * math.sqrt(high), math.sqrt(high / low)
+    axis.set_ylim(middle / max(half, 2), middle * max(half, 2))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    if half < 10:  # two decades, in which plain numbers are easier to read than powers of ten
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def _mark_findings(axis: Any, rows: Sequence[Row], told: Mapping[str, Finding]) -> None:
+    """A dotted line at each row of a finding; where there are few, the finding is named."""
+    found = [(i, f) for i, row in enumerate(rows) if (f := told.get(str(row.get("path"))))]
+    named = len(found) <= _NAMED
+    if found and named:  # above the points
+        ends = axis.transAxes.transform([(0, 0), (0, 1.3)])
+        axis.set_ylim(axis.transData.inverted().transform(ends)[:, 1])
+    labelled = set()
+    for place, finding in found:
+        label = None if finding.severity in labelled else finding.severity
+        labelled.add(finding.severity)
+        colour = COLOURS[finding.severity]
+        axis.axvline(place, color=colour, linewidth=1, linestyle=":", label=label, zorder=0)
+        if named:
             axis.annotate(
-                finding.kind.replace("_", " "),
-                (x, 0.97),
-                xycoords=("data", "axes fraction"),
-                rotation=90,
-                va="top",
-                ha="right",
-                fontsize=7,
-                color=colour,
-            )
+                finding.kind.replace("_", " "), (place, 1), xycoords=("data", "axes fraction"),
+                xytext=(-2, 0), textcoords="offset points", rotation=90, va="top", ha="right",
+                fontsize=8, color=colour,
+            )  # fmt: skip

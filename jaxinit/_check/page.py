@@ -22,7 +22,13 @@ span.error { background: #c44e52 } span.warning { background: #b9622b }
 span.note { background: #3f7d50 } span.fine { background: #3f7d50 }
 .findings td { vertical-align: top; white-space: normal; overflow-wrap: anywhere;
   font-family: system-ui, sans-serif; font-size: .9rem }
-.findings td.where { font-family: ui-monospace, monospace; font-size: .82rem; width: 22% }
+.findings td.kind { white-space: nowrap; width: 1% }
+.findings td.where { font-family: ui-monospace, monospace; font-size: .82rem; width: 24% }
+@media (max-width: 40rem) {
+  .findings td { display: block; border: 0 } .findings td.where { width: auto }
+  .findings tr { display: block; border-bottom: 1px solid #eee; padding: .3rem 0 }
+  tr.error { box-shadow: inset 4px 0 #c44e52 } tr.warning { box-shadow: inset 4px 0 #dd8452 }
+}
 .evidence, .remedy { color: #555; display: block }
 img { width: 100%; max-width: 58rem; display: block; margin: .5rem 0 }
 .scroll { overflow-x: auto }
@@ -38,20 +44,23 @@ tr.note td:first-child { box-shadow: inset 4px 0 #55a868 }
 
 
 class Content(NamedTuple):
-    """What a page shows: ``table`` is in HTML, ``image`` a PNG file in base64."""
+    """What a page shows: ``table`` is in HTML, ``image`` a PNG file in base64, if there is one."""
 
     title: str
     counts: Mapping[str, int]
     findings: Sequence[Finding]
     notes: Sequence[str]
     table: str
-    image: str
+    image: str | None
 
 
 def page(report: Content) -> str:
     """The page; everything that comes from outside is escaped."""
     notes = "".join(f"<p>{_escaped(note)}</p>" for note in report.notes)
     title = _escaped(report.title)
+    figure = "<p>There is no figure, as Matplotlib is not installed.</p>"
+    if report.image:
+        figure = f'<img alt="{title}" src="data:image/png;base64,{report.image}">'
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
@@ -60,7 +69,7 @@ def page(report: Content) -> str:
 <p class="counts">{_counts(report)}</p>
 {_findings(report)}
 <h2>Figure</h2>
-<img alt="{title}" src="data:image/png;base64,{report.image}">
+{figure}
 {notes}<h2>All rows</h2>
 <div class="scroll">{report.table}</div></body></html>
 """
@@ -94,7 +103,7 @@ def _finding(f: Finding) -> str:
         where += f"<details><summary>and {len(f.also)} more</summary>{listed}{more}</details>"
     evidence = f'<span class="evidence">{_escaped(f.evidence)}</span>' if f.evidence else ""
     return (
-        f'<tr class="{f.severity}"><td>{f.severity}<br>{_escaped(f.kind)}</td>'
+        f'<tr class="{f.severity}"><td class="kind">{f.severity}<br>{_escaped(f.kind)}</td>'
         f'<td class="where">{where}</td><td>{_escaped(f.message)}{evidence}'
         f'<span class="remedy">To mend it: {_escaped(f.remedy)}</span></td></tr>'
     )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import _text
 from .._infer.infer import Reading, read
 from .._program.models import HasApply
 from .figure import Curve
@@ -34,8 +35,8 @@ _COLUMNS = (
     Column("predicted_gradient", "predicted"),
 )
 _CURVES = (
-    Curve("forward std", "std", "predicted"),
-    Curve("gradient std", "gradient", "predicted_gradient"),
+    Curve("signal, standard deviation", "std", "predicted"),
+    Curve("gradient, standard deviation", "gradient", "predicted_gradient"),
     Curve("cosine of two examples", "cosine", log=False),
 )
 
@@ -108,7 +109,7 @@ def measured(reading: Reading, loss: Callable[[Any], Any] | None = None) -> Repo
     lost = [p.path for p in reading.inferred.values() if p.layout and p.path not in named]
     lost = [path for path in lost if reading.inferred[path].role != "embedding"]
     return Report(
-        f"signal through {len(spots)} layers",
+        f"signal through {_text.counted(len(spots), 'layer')}",
         worst_first(list(findings(spots, start, gradients=not no_gradients))),
         [spot.row() for spot in spots],
         _COLUMNS,

@@ -75,7 +75,7 @@ class Report:
         if not self.has_table:
             return shown
         columns, cells, numeric = self.cells()
-        return f"{shown}\n{_text.html_table(columns, cells, right=numeric)}"
+        return f"{shown}\n{_text.notebook_table(columns, cells, right=numeric)}"
 
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         """Each part of the printed report, and its style."""
@@ -91,7 +91,14 @@ class Report:
             yield from ((line, "dim") for line in _wrapped(note, width))
 
     def table(self, width: int | None = None) -> str:
-        """All rows as a table of plain text, as wide as the terminal or ``width`` characters."""
+        """All rows as a table of plain text.
+
+        Args:
+          width: characters in a line; by default those of the terminal.
+
+        Returns:
+          The table; columns that are too many for the width are named in its last line.
+        """
         headings, cells, numeric = self.cells()
         return _text.table(headings, cells, right=numeric, width=width)
 
@@ -127,28 +134,46 @@ class Report:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Saves a figure of the measurements, in the format that the file's ending names.
 
-        Points are what was measured, lines or ticks what was expected; findings are marked. Needs
-        Matplotlib; raises ImportError where it is not installed.
+        Points are what was measured, lines or ticks what was expected; findings are marked.
+
+        Args:
+          path: the file to write, as "x.png" or "x.svg".
+
+        Raises:
+          ImportError: Matplotlib is not installed.
         """
         figure = self._figure()
-        figure.suptitle(_text.visible(self.title), x=0.02, ha="left", fontsize=11)
+        title = _text.visible(self.title)
+        figure.suptitle(title, x=0.02, ha="left", fontsize=11, parse_math=False)
         figure.savefig(path, dpi=150, bbox_inches="tight")
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Saves one page with findings, figure and table, that needs no other file.
 
-        Needs Matplotlib for the figure; raises ImportError where it is not installed.
+        Where Matplotlib is not installed, the page says so in place of the figure.
+
+        Args:
+          path: the file to write.
         """
-        stream = io.BytesIO()
-        self._figure().savefig(stream, format="png", dpi=150, bbox_inches="tight")
-        image = base64.b64encode(stream.getvalue()).decode()
         headings, cells, numeric = self.cells()
         worst = {p: f.severity for f in reversed(self.findings) for p in (f.path, *f.also)}
         marks = [worst.get(str(row.get("path")), "") for row in self.rows]
         table = _text.html_table(headings, cells, right=numeric, marks=marks)
-        content = Content(self.title, self.counts(), self.findings, self.notes, table, image)
+        content = Content(
+            self.title, self.counts(), self.findings, self.notes, table, self._image()
+        )
         with open(path, "w", encoding="utf-8") as file:
             file.write(page(content))
+
+    def _image(self) -> str | None:
+        """The figure as a PNG file in base64; None where Matplotlib is not installed."""
+        try:
+            figure = self._figure()
+        except ImportError:
+            return None
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
+        return base64.b64encode(stream.getvalue()).decode()
 
     def _figure(self) -> Any:
         return draw(self.rows, self.curves, self.findings, self.columns[0].heading)

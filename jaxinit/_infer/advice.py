@@ -59,7 +59,7 @@ class Advice(Mapping[str, Choice]):
         return _text.table(*self._cells(), right=(6,), below=(5, 7))
 
     def _repr_html_(self) -> str:
-        title = f"{len(self)} parameters, by the {self.rule} rule of autoinit"
+        title = f"{_text.counted(len(self), 'parameter')}, by the {self.rule} rule of autoinit"
         return _text.notebook(title, *self._cells(), right=(6,))
 
     def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -47,7 +47,7 @@ class Inferred(Mapping[str, Parameter]):
         return _text.table(*self._cells(), right=(4, 5))
 
     def _repr_html_(self) -> str:
-        return _text.notebook(f"{len(self)} parameters", *self._cells(), right=(4, 5))
+        return _text.notebook(_text.counted(len(self), "parameter"), *self._cells(), right=(4, 5))
 
     def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The headings of the table, and its rows."""

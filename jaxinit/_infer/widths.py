@@ -50,7 +50,7 @@ def widths_note(p: Parameter, found: Mapping[str, Parameter], mode: Mode | None)
         return ""
     text = f" From {p.fan_in:g} to {p.fan_out:g}, {costs(p)}"
     if cancels(p, found):
-        return f"{text}. The next layer leads back, so that fan_in's errors cancel: keep fan_in."
+        return f"{text}. A layer next to it leads back, so fan_in's errors cancel: keep fan_in."
     return f"{text}; choose by mode=." if mode is None else f"{text}."
 
 

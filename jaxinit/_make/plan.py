@@ -86,8 +86,9 @@ class Plan:
         """The lines below the table."""
         count = sum(math.prod(leaf.shape) for leaf in self.leaves)
         total = (
-            f"{len(self.leaves)} leaves, {count:,} elements, {_text.size(self.nbytes)}, "
-            f"{len(self.executables)} executables"
+            f"{_text.counted(len(self.leaves), 'leaf', 'leaves')}, {count:,} elements, "
+            f"{_text.size(self.nbytes)}, "
+            f"{_text.counted(len(self.executables), 'executable')}"
         )
         return [total, *([f"runs whole: {self.whole}"] if self.whole else [])]
 
@@ -102,11 +103,12 @@ class Plan:
         Returns:
           The table as text.
 
-        >>> import jax
-        >>> print(plan(lambda: [{"bias": jax.numpy.zeros(4)} for _ in range(3)]).table())
-        path    count  shape  dtype    bytes each  group
-        ------  -----  -----  -------  ----------  -----
-        */bias  3      4      float32  16 B        0
+        Example:
+          >>> import jax
+          >>> print(plan(lambda: [{"bias": jax.numpy.zeros(4)} for _ in range(3)]).table())
+          path    count  shape  dtype    bytes each  group
+          ------  -----  -----  -------  ----------  -----
+          */bias  3      4      float32  16 B        0
         """
         return _text.table(*rows_of(self.leaves, full))
 
@@ -123,9 +125,10 @@ class Plan:
         Raises:
           ValueError, TypeError: as ``materialize`` does for ``out_shardings``.
 
-        >>> import jax
-        >>> plan(lambda: jax.numpy.zeros((8, 4))).memory().values()
-        dict_values([128])
+        Example:
+          >>> import jax
+          >>> plan(lambda: jax.numpy.zeros((8, 4))).memory().values()
+          dict_values([128])
         """
         total: dict[Any, int] = {}
         resolved = self._shardings("Plan.memory", shardings)
@@ -159,15 +162,16 @@ class Plan:
           ValueError: a name that has no rule and is no mesh axis, or a rule that names an axis
             which the mesh does not have.
 
-        >>> import jax
-        >>> import flax.linen as nn
-        >>> named = nn.with_partitioning(nn.initializers.lecun_normal(), ("embed", "mlp"))
-        >>> model = nn.Dense(8, kernel_init=named, use_bias=False)
-        >>> planned = plan(model.init, jax.random.key(0), jax.numpy.ones((1, 4)))
-        >>> mesh = jax.sharding.AbstractMesh((2,), ("model",))
-        >>> where = planned.shardings(mesh, [("mlp", "model"), ("embed", None)])
-        >>> tuple(where["params"]["kernel"].unbox().spec)
-        (None, 'model')
+        Example:
+          >>> import jax
+          >>> import flax.linen as nn
+          >>> named = nn.with_partitioning(nn.initializers.lecun_normal(), ("embed", "mlp"))
+          >>> model = nn.Dense(8, kernel_init=named, use_bias=False)
+          >>> planned = plan(model.init, jax.random.key(0), jax.numpy.ones((1, 4)))
+          >>> mesh = jax.sharding.AbstractMesh((2,), ("model",))
+          >>> where = planned.shardings(mesh, [("mlp", "model"), ("embed", None)])
+          >>> tuple(where["params"]["kernel"].unbox().spec)
+          (None, 'model')
         """
         return self._shardings_of("Plan.shardings", mesh, rules)
 
@@ -203,10 +207,11 @@ class Plan:
             sharding does not fit its array.
           TypeError: ``out_shardings`` holds something that is not a sharding.
 
-        >>> import jax
-        >>> planned = plan(lambda key: jax.random.normal(key, (8, 4)), jax.random.key(0))
-        >>> planned.materialize().shape
-        (8, 4)
+        Example:
+          >>> import jax
+          >>> planned = plan(lambda key: jax.random.normal(key, (8, 4)), jax.random.key(0))
+          >>> planned.materialize().shape
+          (8, 4)
         """
         return self._materialize("Plan.materialize", out_shardings, progress)
 
@@ -253,14 +258,15 @@ class Plan:
           OSError: the disk has no room or cannot be written; what is there is kept.
           RuntimeError: another process failed.
 
-        >>> import jax, tempfile
-        >>> from safetensors.numpy import load_file
-        >>> init = jax.nn.initializers.he_normal()
-        >>> planned = plan(lambda key: {"kernel": init(key, (8, 4))}, jax.random.key(0))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     planned.save(f"{folder}/model", format="safetensors")
-        ...     load_file(f"{folder}/model/model.safetensors")["kernel"].shape
-        (8, 4)
+        Example:
+          >>> import jax, tempfile
+          >>> from safetensors.numpy import load_file
+          >>> init = jax.nn.initializers.he_normal()
+          >>> planned = plan(lambda key: {"kernel": init(key, (8, 4))}, jax.random.key(0))
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     planned.save(f"{folder}/model", format="safetensors")
+          ...     load_file(f"{folder}/model/model.safetensors")["kernel"].shape
+          (8, 4)
         """
         save(self._recording, path, format, progress)
 

@@ -212,7 +212,7 @@ def did_you_mean(given: object, names: Iterable[str]) -> str:
     """The rest of an error's sentence: names that resemble what was given; "" if none does."""
     if not isinstance(given, str):
         return ""
-    close = difflib.get_close_matches(given.lower(), list(names), 3)
+    close = difflib.get_close_matches(given.lower(), list(names), 3, cutoff=0.7)
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import keras
-from .checks import labelled, shown
+from .checks import did_you_mean, labelled, shown
 from .fans import Layout
 from .static_array import StaticArray
 
@@ -112,8 +112,8 @@ def _named(name: str, factories: Factories) -> Any:
 def _call(name: str, options: Config, factories: Factories) -> Any:
     makers = {**factories, "Layout": Layout, "array": _array, "complex": complex, "float": _float}
     if name not in makers:
-        known = ", ".join(sorted(factories))
-        raise ValueError(f"no initializer is called {shown(name)}; known are {known}.")
+        meant = did_you_mean(name, factories) or f"; known are {', '.join(sorted(factories))}."
+        raise ValueError(f"no initializer is called {shown(name)}{meant}")
     made = makers[name]
     if name in ("zeros", "ones") and not options:
         return made

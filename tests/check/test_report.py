@@ -71,11 +71,35 @@ def test_a_page_escapes_what_comes_from_outside(tmp_path):
     assert "&lt;script&gt;" in page
 
 
-def test_matplotlib_is_asked_for_where_it_is_needed():
+def test_a_figure_names_the_rows_that_it_draws(tmp_path):
+    keys = jax.random.split(KEY, 30)
+    kernels = {f"Dense_{n}": jaxinit.normal(k, (32, 32)) for n, k in enumerate(keys)}
+    few = {
+        "params": {r"$\frac{$": kernels["Dense_0"], "bias": jnp.zeros(8), "one": kernels["Dense_1"]}
+    }
+    report = jaxinit.audit(few)
+    (axis,) = report._figure().axes
+    assert [t.get_text() for t in axis.get_xticklabels()] == [r"$\frac{$", "one"]
+    report.to_html(tmp_path / "x.html")  # mathematics of Matplotlib would be an error
+    report.plot(tmp_path / "x.png")
+    (axis,) = jaxinit.audit(kernels)._figure().axes
+    assert [t.get_text() for t in axis.get_xticklabels()] == [f"Dense_{n}" for n in range(0, 30, 2)]
+    assert axis.get_xlabel() == "parameter, one of 2 named"
+    low, high = axis.get_ylim()
+    assert high / low > 3.9  # so that noise does not look like a trend
+
+
+def test_matplotlib_is_asked_for_where_it_is_needed(tmp_path):
     code = (
         "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None;"
         "import jax.numpy as jnp, jaxinit;"
-        "r = jaxinit.audit({'w': jnp.ones((4, 4))}); str(r); r.to_dict(); r.plot('x.png')"
+        "r = jaxinit.audit({'w': jnp.ones((4, 4))}); str(r); r.to_dict(); r.to_html('x.html');"
+        "r.plot('x.png')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "need Matplotlib: pip install matplotlib." in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "needs Matplotlib: pip install matplotlib." in done.stderr
+    assert (
+        "There is no figure, as Matplotlib is not installed." in (tmp_path / "x.html").read_text()
+    )

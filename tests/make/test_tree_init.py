@@ -184,7 +184,7 @@ ERRORS = [
     (
         lambda: tree_init(KEY, shapes(), {".": "he_norml"}),
         ValueError,
-        "tree_init: the rule for '.': no initializer is called 'he_norml'; known are ",
+        "tree_init: the rule for '.': no initializer is called 'he_norml'; did you mean he_normal",
     ),
     (
         lambda: tree_init(KEY, shapes(), lambda path, x: 3),

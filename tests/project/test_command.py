@@ -165,3 +165,12 @@ def test_a_factory_is_looked_for_in_the_working_directory(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [p for p in sys.path if p not in ("", str(tmp_path))])
     assert main(["init", "made_here:small", "--dry-run"]) == 0
+
+
+def test_help_names_every_command_on_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([]) == 2
+    printed = capsys.readouterr().err
+    for command in ("recommend", "init", "audit", "verify"):
+        assert re.search(rf"^    {command}  +[a-z]", printed, re.MULTILINE)
+        assert f"  jaxinit {command}" in printed

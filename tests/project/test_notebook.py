@@ -16,15 +16,19 @@ def apply(params, x):
 SHOWN = {  # each thing, and what its HTML says
     "plan": (
         lambda: jaxinit.plan(lambda: {"<script>": jnp.zeros((8, 4))}),
-        ("<td>&lt;script&gt;</td>", "<td>8 x 4</td>", "1 leaves, 32 elements, 128 B, 1 executa"),
+        (
+            'left">&lt;script&gt;</td>',
+            'left">8 x 4</td>',
+            "1 leaf, 32 elements, 128 B, 1 executable<",
+        ),
     ),
     "advice": (
         lambda: jaxinit.autoinit.explain(apply, PARAMS, jnp.ones((2, 8))),
-        ("<td>&lt;script&gt;</td>", "<td>he_normal()</td>", "the standard rule"),
+        ('left">&lt;script&gt;</td>', 'left">he_normal()</td>', "the standard rule"),
     ),
     "inference": (
         lambda: jaxinit.infer(apply, PARAMS, jnp.ones((2, 8))),
-        ("<td>&lt;script&gt;</td>", "<td>relu</td>"),
+        ('left">&lt;script&gt;</td>', 'left">relu</td>'),
     ),
     "recommendation": (
         lambda: jaxinit.recommend("relu"),
@@ -32,7 +36,7 @@ SHOWN = {  # each thing, and what its HTML says
     ),
     "report": (
         lambda: jaxinit.audit({"<script>": jnp.full((8, 4), jnp.nan)}),
-        ("<td>not_finite</td>", "<td>&lt;script&gt;</td>", "1 error"),
+        ('left">not_finite</td>', 'left">&lt;script&gt;</td>', "1 error"),
     ),
 }
 
@@ -43,3 +47,4 @@ def test_shown_in_a_notebook(name):
     shown = make()._repr_html_()
     assert "<script>" not in shown
     assert [text for text in expected if text not in shown] == []
+    assert ">branch</th>" not in shown  # a column without content

@@ -13,7 +13,7 @@ import pytest
 from house import HOUSE, complaints
 
 import jaxinit
-from jaxinit import initializers, recipes
+from jaxinit import initializers, layouts, recipes
 
 
 def test_imports_point_down_only():
@@ -86,8 +86,8 @@ def needed(name, public):
 
 # What jaxinit does by no one else's rule, so that there is no source to name.
 OWN = {"audit", "infer", "init", "materialize", "plan", "tree_init", "get"}
-OWN |= {"clipped", "masked", "scaled", "shifted"}
-DOCUMENTED = [jaxinit, initializers, recipes]
+OWN |= {"clipped", "masked", "scaled", "shifted", *layouts.__all__}
+DOCUMENTED = [jaxinit, initializers, recipes, layouts]
 
 
 @pytest.mark.parametrize("module", DOCUMENTED, ids=lambda module: module.__name__)
@@ -109,6 +109,17 @@ def test_public_names_are_documented(module):
         options = [o for o in given if o not in ("self", "args", "kwargs", "inputs", "params")]
         missing += [f"{name}: {o}" for o in options if "Args:" in text and f"{o}" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize("kind", [jaxinit.Plan, jaxinit.Report], ids=lambda kind: kind.__name__)
+def test_methods_say_what_they_take(kind):
+    methods = {n: f for n, f in vars(kind).items() if n[0] != "_" and inspect.isfunction(f)}
+    for name, method in methods.items():
+        text = inspect.getdoc(method) or ""
+        given = [option for option in inspect.signature(method).parameters if option != "self"]
+        told = text.partition("Args:")[2]
+        assert text, name
+        assert all(f"{option}: " in told for option in given), name
 
 
 def test_completion_shows_the_public_names_and_nothing_else():
