@@ -43,7 +43,8 @@ def verify(every_device: bool = False, progress: bool = False) -> list[Row]:
     """
     golden = json.loads(GOLDEN.read_text())
     devices = jax.local_devices() if every_device else jax.local_devices()[:1]
-    total = math.prod(golden["shape"]) * len(golden["values"]) * (len(devices) + every_device)
+    elements = sum(math.prod(_shape(golden, entry)) for entry in golden["values"])
+    total = elements * (len(devices) + every_device)
     with jax.enable_x64(True), _text.bar(progress, "drawing", total) as advance:
         rows = [
             _on_device(device, golden, entry, advance)
@@ -74,7 +75,7 @@ def _initializer(entry: Any) -> initializers.Initializer:
 
 
 def _on_device(device: Any, golden: Any, entry: Any, advance: _text.Advance) -> Row:
-    init, shape = _initializer(entry), tuple(golden["shape"])
+    init, shape = _initializer(entry), _shape(golden, entry)
     advance(math.prod(shape), init.factory)
     with jax.default_device(device):
         key = jax.random.key(golden["seed"], impl="threefry2x32")
@@ -85,16 +86,36 @@ def _on_device(device: Any, golden: Any, entry: Any, advance: _text.Advance) -> 
 
 def _over_mesh(mesh: Mesh, golden: Any, entry: Any, advance: _text.Advance) -> Row:
     """Arrays over all devices of the mesh, against the same on one of them."""
-    init, (rows, columns) = _initializer(entry), golden["shape"]
-    advance(rows * columns, init.factory)
-    sharding = NamedSharding(mesh, PartitionSpec(None, "d"))
-    key, shape = jax.random.key(golden["seed"], impl="threefry2x32"), (rows, columns * mesh.size)
+    init = _initializer(entry)
+    shape, spec = _divisible(init, _shape(golden, entry), mesh.size)
+    advance(math.prod(_shape(golden, entry)), init.factory)
+    key, sharding = jax.random.key(golden["seed"], impl="threefry2x32"), NamedSharding(mesh, spec)
     equal = {
         dtype: digest(init(key, shape, dtype, out_sharding=sharding))
         == digest(init(key, shape, dtype))
         for dtype in entry["sha256"]
     }
     return Row(f"mesh of {mesh.size}", repr(init), equal)
+
+
+def _shape(golden: Any, entry: Any) -> tuple[int, ...]:
+    """The shape of a golden array: its own, or that of most."""
+    return tuple(entry.get("shape", golden["shape"]))
+
+
+def _divisible(
+    init: initializers.Initializer, shape: tuple[int, ...], devices: int
+) -> tuple[tuple[int, ...], PartitionSpec]:
+    """A shape that the devices divide, and the axis they divide.
+
+    It is the last axis, unless the options or the definition fix its size; then it is a new one.
+    """
+    longer = (*shape[:-1], shape[-1] * devices)
+    try:
+        jax.eval_shape(lambda key: init(key, longer), jax.random.key(0))
+    except ValueError:
+        return (devices, *shape), PartitionSpec("d")
+    return longer, PartitionSpec(*[None] * (len(shape) - 1), "d")
 
 
 def table(rows: Iterable[Row]) -> str:

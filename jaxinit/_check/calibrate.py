@@ -50,7 +50,7 @@ def calibrate(
     Raises:
       ValueError: std, tolerance or passes is not positive; params or inputs have shapes but no
         values; a layer's output is not finite, or is constant though its kernel is not zero.
-      TypeError: ``apply_fn`` is not a function.
+      TypeError: ``apply_fn`` is not a function, or passes is not an int.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxinit
@@ -68,6 +68,8 @@ def calibrate(
     for name, value in (("std", std), ("tolerance", tolerance), ("passes", passes)):
         if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
             raise ValueError(f"calibrate: {name} must be above 0; got {value!r}.")
+    if not isinstance(passes, int):
+        raise TypeError(f"calibrate: passes must be an int; got {passes}.")
     reading = read("calibrate", apply_fn, params, inputs, kwargs)
     check_values("calibrate", reading)
     found = [x for x in layers(reading) if x.parameter.role in _KERNELS]

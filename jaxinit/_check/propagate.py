@@ -89,6 +89,11 @@ def propagate(
 
     Source: Poole et al. 2016; Schoenholz et al. 2017, eq. 3 to 8, for the predictions.
     """
+    if loss is not None and not callable(loss):
+        raise TypeError(
+            f"propagate: loss must be a function of what apply_fn returns; got a "
+            f"{type(loss).__name__}."
+        )
     reading = read("propagate", apply_fn, params, inputs, kwargs)
     check_values("propagate", reading)
     return measured(reading, loss)
@@ -134,8 +139,13 @@ def _is_batch(x: Any) -> bool:
 
 
 def check_values(call: str, reading: Reading) -> None:
-    """Raise an error unless all arguments are arrays."""
-    for x in reading.arguments:
+    """Raise an error unless all arguments are arrays, and the inputs hold something."""
+    for n, x in enumerate(reading.arguments):
+        if n not in reading.mine and 0 in x.shape:
+            raise ValueError(
+                f"{call}: got an input of shape {tuple(x.shape)}, which holds no examples; give a "
+                f"batch."
+            )
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
                 f"{call}: expected arrays with values; got a {type(x).__name__} of shape "

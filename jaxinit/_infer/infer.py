@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from .. import _text
 from .._program.ir import Builder, Program
+from .._program.misuse import trace_call
 from .._program.models import HasApply, apply_function
-from .._program.trace import trace
 from .._program.trees import arrays
 from .dataflow import Graph, graph
 from .learned_inputs import learned_inputs
@@ -18,6 +18,8 @@ from .parameter import Parameter
 from .reader import Reader
 
 Tree = Any
+# How the functions are called that do not take the model first.
+_EXAMPLES = {"audit": "params, model, x", "autoinit": "key, model, shapes, x"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +144,15 @@ def read(
     kwargs: Mapping[str, Any],
 ) -> Reading:
     """Trace and read a forward pass; ``call`` is the name of the function in errors."""
-    traced = trace(apply_function(call, apply_fn), (params, *inputs), kwargs)
-    mine = tuple(n for n, path in enumerate(traced.paths) if path[0].idx == path[1].idx == 0)
-    if not mine:
+    function = apply_function(call, apply_fn)
+    if not list(arrays(params)):
         raise ValueError(
             f"{call}: params holds no arrays; give the tree that apply_fn takes first, of arrays "
             f"or jax.ShapeDtypeStruct."
         )
+    example = _EXAMPLES.get(call, "model, params, x")
+    traced = trace_call(call, example, function, (params, *inputs), kwargs)
+    mine = tuple(n for n, path in enumerate(traced.paths) if path[0].idx == path[1].idx == 0)
     program = Builder(shared=False).program(traced.jaxpr)
     reader = Reader.of(_graph(program, mine), [path for path, _ in arrays(params)])
     return Reading(

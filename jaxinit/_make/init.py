@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -87,6 +88,7 @@ def in_dtypes(init_fn: Callable[..., Tree], choices: Choices) -> Callable[..., T
         found = (dtype for expression, dtype in choices if expression.search(path_text(path)))
         return x.astype(next(found, x.dtype))
 
+    @functools.wraps(init_fn, assigned=(), updated=())  # so that errors name it
     def function(*args: Any, **kwargs: Any) -> Tree:
         return jax.tree_util.tree_map_with_path(rounded, init_fn(*args, **kwargs))
 

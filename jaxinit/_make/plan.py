@@ -272,7 +272,8 @@ class Plan:
 
     def _shardings(self, call: str, given: OutShardings) -> list[Any]:
         """The sharding of each array."""
-        if callable(given) and jax.tree_util.all_leaves([given]):  # a tree may be a callable model
+        is_leaf = jax.tree_util.all_leaves([given])  # a tree may be a callable model
+        if callable(given) and is_leaf and not isinstance(given, Mesh):  # which can be called
             found = [given(leaf.path, leaf.shape) for leaf in self.leaves]
         else:
             found = self._prefix(call, given)
@@ -367,4 +368,4 @@ def materialize(
 
 def plan_as(call: str, init_fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan:
     """``plan(init_fn, *args, **kwargs)``, whose errors name ``call``."""
-    return Plan(record(init_function(call, init_fn), args, kwargs))
+    return Plan(record(call, init_function(call, init_fn), args, kwargs))

@@ -24,7 +24,7 @@ def together(call: str, step: Callable[..., T], *args: object) -> T:
     except Exception as caught:
         error = caught
     if jax.process_count() > 1:
-        failed = multihost_utils.process_allgather(np.array(error is not None)).reshape(-1)
+        failed = _everywhere(call, error is not None)
         if error is None and failed.any():
             error = RuntimeError(
                 f"{call}: process {int(failed.argmax())} failed, so the others stopped; what is "
@@ -35,12 +35,23 @@ def together(call: str, step: Callable[..., T], *args: object) -> T:
     return result  # type: ignore[return-value]
 
 
+def _everywhere(call: str, flag: bool) -> np.ndarray:
+    """The flag of each process; raises if one of them is gone."""
+    try:
+        return multihost_utils.process_allgather(np.array(flag)).reshape(-1)
+    except Exception as error:
+        raise RuntimeError(
+            f"{call}: process {jax.process_index()} lost another process, which may have been "
+            f"killed; what is on disk is kept. Start all processes and save again: it resumes."
+        ) from error
+
+
 def agreed(call: str, step: Callable[..., bool], *args: object) -> bool:
     """Runs a test in every process; raises if the processes do not find the same."""
     found = together(call, step, *args)
     if jax.process_count() == 1:
         return found
-    everywhere = multihost_utils.process_allgather(np.array(found)).reshape(-1)
+    everywhere = _everywhere(call, found)
     if everywhere.any() != everywhere.all():
         raise RuntimeError(
             f"{call}: the processes do not see the same files; save to a filesystem that all share."

@@ -11,7 +11,8 @@ from jax.tree_util import keystr
 
 from .. import _text
 from .._program.ir import Builder, Program
-from .._program.trace import Trace, trace
+from .._program.misuse import trace_call
+from .._program.trace import Trace
 from .._program.trees import KeyPath, Skeleton
 from .forward import sharing
 from .grouping import Group, group
@@ -88,10 +89,13 @@ class Recording:
 
 
 def record(
-    init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    call: str, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Recording:
-    """Records ``init_fn(*args, **kwargs)``, without computing or allocating any array."""
-    traced = trace(init_fn, args, kwargs)
+    """Records ``init_fn(*args, **kwargs)``, without computing or allocating any array.
+
+    ``call`` is the name of the function in errors.
+    """
+    traced = trace_call(call, "model, key, x", init_fn, args, kwargs)
     builder = Builder()
     program = builder.program(traced.jaxpr)
     whole = _reason_to_run_whole(builder, program, traced)

@@ -84,7 +84,9 @@ def tree_init(
         if not has_shape(node.leaf):
             return node.leaf
         own = _leaf_key(key, hashes[node.entries])
-        return node.boxed(_make(own, chosen[node.entries], node.leaf, makers))
+        return node.boxed(
+            _make(own, "/".join(node.entries), chosen[node.entries], node.leaf, makers)
+        )
 
     return jax.tree.unflatten(structure, [filled(node) for node in nodes])
 
@@ -173,6 +175,10 @@ def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
             wrong.append(
                 f"{path} ({leaf.dtype}{list(leaf.shape)} for {struct.dtype}{list(struct.shape)})"
             )
+    if isinstance(given, str | int | float):
+        raise TypeError(
+            f"tree_init: only_missing must be a tree of arrays; got a {type(given).__name__}."
+        )
     if wrong:
         raise ValueError(f"tree_init: leaves of only_missing do not fit: {', '.join(wrong)}.")
     return found
@@ -182,6 +188,12 @@ def _chosen(
     leaves: Sequence[tuple[Entries, Any]], rules: Rules, kept: dict[Entries, Any]
 ) -> dict[Entries, Init]:
     """The initializer of each parameter that is to be made."""
+    if callable(rules) and not _is_initializer(rules) and not _is_of_path(rules):
+        raise TypeError(
+            f"tree_init: rules must be pairs of a regular expression and an initializer, or a "
+            f"function of (path, struct); got {_call(rules)}. If that makes an initializer, call "
+            f'it and write [(".*", initializer)].'
+        )
     if isinstance(rules, str) or _is_initializer(rules):
         raise TypeError(
             "tree_init: rules must be pairs of a regular expression and an initializer, or a "
@@ -210,6 +222,24 @@ def _is_initializer(rules: Any) -> bool:
     except ValueError:  # one written in C, say, does not tell what it takes
         return False
     return taken[:2] == ["key", "shape"]
+
+
+def _is_of_path(rules: Callable[..., Any]) -> bool:
+    """Whether it takes a path and a struct, and needs one: factories have defaults for all."""
+    try:
+        taken = inspect.signature(rules)
+        taken.bind("", None)
+    except TypeError:
+        return False
+    except ValueError:  # it does not tell
+        return True
+    return next(iter(taken.parameters.values())).default is inspect.Parameter.empty
+
+
+def _call(function: Callable[..., Any]) -> str:
+    """A function and what it takes."""
+    taken = ", ".join(inspect.signature(function).parameters)
+    return f"{getattr(function, '__name__', type(function).__name__)}({taken})"
 
 
 def _initializer(rule: str, given: Any) -> Init:
@@ -250,7 +280,7 @@ def _by_expression(
     if idle:
         raise ValueError(
             f"tree_init: these rules match no leaf: {', '.join(map(repr, idle))}; "
-            f"the paths are {', '.join(paths)}."
+            f"the paths are {', '.join(paths) or 'none, as shapes holds no arrays'}."
         )
 
     def choose(path: str, struct: Any) -> Init | None:
@@ -260,14 +290,25 @@ def _by_expression(
 
 
 def _make(
-    key: jax.Array, init: Init, struct: Any, makers: dict[Any, Callable[[jax.Array], jax.Array]]
+    key: jax.Array,
+    path: str,
+    init: Init,
+    struct: Any,
+    makers: dict[Any, Callable[[jax.Array], jax.Array]],
 ) -> jax.Array:
     """Makes one parameter; those that have a sharding and are alike share a compiled program."""
     shape, dtype = tuple(struct.shape), struct.dtype
     sharding = struct.sharding if isinstance(struct, jax.ShapeDtypeStruct) else None
-    if sharding is None:
-        return init(key, shape, dtype)
     alike = id(init), shape, dtype, sharding
-    if alike not in makers:
-        makers[alike] = jax.jit(lambda key: init(key, shape, dtype), out_shardings=sharding)
-    return makers[alike](key)
+    if sharding is None:
+        made = init(key, shape, dtype)
+    else:
+        if alike not in makers:
+            makers[alike] = jax.jit(lambda key: init(key, shape, dtype), out_shardings=sharding)
+        made = makers[alike](key)
+    if not has_shape(made) or (made.shape, made.dtype) != (shape, dtype):
+        found = f"{made.dtype}{list(made.shape)}" if has_shape(made) else repr(made)[:40]
+        raise ValueError(
+            f"tree_init: the initializer of {path!r} made {found} for {dtype}{list(shape)}."
+        )
+    return made

@@ -234,10 +234,38 @@ class MambaALog(Formula):
             raise ValueError(
                 f"{self.name}: shape () has no axis of states; give (channels, states)."
             )
+        _check_states(self.name, shape, 2**22)
 
     def values(self, given: Shape, dtype: np.dtype) -> Array:  # type: ignore[override]
-        row = np.log(np.arange(1, given[-1] + 1))
+        row = _log(np.arange(1, given[-1] + 1, dtype=np.float64))
         return jnp.broadcast_to(jnp.asarray(row, dtype), given)
+
+
+def _log(x: np.ndarray) -> np.ndarray:
+    """log(x) of positive float64 numbers, by operations that every CPU rounds alike.
+
+    Writes x = m 2^e with m in [sqrt(1/2), sqrt(2)); log(m) = 2 atanh(s), s = (m - 1)/(m + 1). The
+    first part of log(2) has so few bits that its product with e is exact.
+    """
+    m, e = np.frexp(x)
+    low = m < math.sqrt(0.5)
+    m, e = np.where(low, 2 * m, m), np.where(low, e - 1, e)
+    s = (m - 1) / (m + 1)
+    series = np.polynomial.polynomial.polyval(s * s, [1 / (2 * k + 1) for k in range(13)])
+    first = 0x162E42FEE / 2**33
+    return e * first + (e * _LOG_TWO_REST + 2 * s * series)
+
+
+_LOG_TWO_REST = 1.9082149292705877e-10  # log(2) - 0x162E42FEE / 2**33
+
+
+def _check_states(name: str, shape: Shape, most: int) -> None:
+    """The values of one row or matrix are computed by NumPy, on the host."""
+    if shape[-1] > most:
+        raise ValueError(
+            f"{name}: shape {shape} has {shape[-1]} states in its last axis; at most {most} are "
+            f"possible."
+        )
 
 
 def mamba_a_log(dtype: DType = None) -> Initializer:
@@ -253,7 +281,8 @@ def mamba_a_log(dtype: DType = None) -> Initializer:
       The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
-      ValueError: at the call, a shape without axes, a dtype that is not real.
+      ValueError: at the call, a shape without axes or of more than 2^22 states, a dtype that is not
+        real.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -281,6 +310,7 @@ class Hippo(Formula):
     def _check(self, shape: Shape, dtype: np.dtype) -> None:
         if len(shape) < 2 or shape[-1] != shape[-2]:
             raise ValueError(f"{self.name}: shape {shape} is not square in its last two axes.")
+        _check_states(self.name, shape, 2**13)
 
     def values(self, given: Shape, dtype: np.dtype) -> Array:  # type: ignore[override]
         n = np.arange(given[-1], dtype=np.float64)
@@ -302,8 +332,8 @@ def hippo(dtype: DType = None) -> Initializer:
       The initializer, a function of (key, shape, dtype=None, out_sharding=None).
 
     Raises:
-      ValueError: at the call, a shape that is not square in its last two axes; a dtype that is not
-        real, or too narrow.
+      ValueError: at the call, a shape that is not square in its last two axes, or of more than 8192
+        states; a dtype that is not real, or too narrow.
 
     Example:
       >>> import jax

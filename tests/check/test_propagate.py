@@ -282,3 +282,9 @@ def test_errors():
         propagate(lambda p, x: (x @ p["w"]).argmax(), {"w": jnp.ones((WIDTH, 4))}, x)
     with pytest.raises(TypeError, match=r"^propagate: expected a function of \(params, \*inputs"):
         propagate(3, params, x)
+    with pytest.raises(TypeError, match=r"^propagate: loss must be a function of .*; got a str\.$"):
+        propagate(apply, params, x, loss="mse")
+    with pytest.raises(
+        ValueError, match=r"^propagate: got an input of shape \(0, .*; give a batch"
+    ):
+        propagate(apply, params, x[:0])

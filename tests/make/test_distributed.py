@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 
+import jax
 import models
 import pytest
 from table import slow_but
 from test_save import READERS, expected
 
 import jaxinit
+from jaxinit._make import processes
 
 WORKER = str(pathlib.Path(__file__).parents[1] / "helpers/distributed_worker.py")
 
@@ -61,6 +63,21 @@ def test_the_same_bits_from_any_number_of_processes(processes, tmp_path):
     for format, read in READERS.items():
         assert read(tmp_path / format, planned) == expected(planned)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["orbax", "safetensors"]
+
+
+def test_a_process_that_is_gone_is_told_in_one_line(monkeypatch):
+    """What Gloo says when a process was killed, as two processes showed it."""
+
+    def lost(_):
+        raise ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.multihost_utils, "process_allgather", lost)
+    text = r"^save: process 0 lost another process, which may have been killed; .*: it resumes\.$"
+    for step in (processes.together, processes.agreed):
+        with pytest.raises(RuntimeError, match=text) as caught:
+            step("save", bool)
+        assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_if_one_process_fails_the_others_stop(tmp_path):

@@ -397,6 +397,11 @@ ERRORS = [
         r"got a int for 'a'",
     ),
     (
+        lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=jax.make_mesh((8,), ("d",))),
+        TypeError,
+        r"got a Mesh for 'a'",
+    ),
+    (
         lambda: jax.jit(lambda k: materialize(jax.random.normal, k))(KEY),
         ValueError,
         r"that is being traced\. Call it outside jax\.jit",

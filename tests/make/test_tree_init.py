@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from table import raw
 
 import jaxinit
-from jaxinit import tree_init
+from jaxinit import initializers, tree_init
 from jaxinit._make import tree_init as tree
 from jaxinit._make.tree_init import path_hash
 
@@ -193,6 +193,24 @@ ERRORS = [
     ),
     (lambda: tree_init(KEY, shapes(), "zeros"), TypeError, "; got one initializer. For all"),
     (lambda: tree_init(KEY, shapes(), jaxinit.zeros), TypeError, "; got one initializer. For all"),
+    (
+        lambda: tree_init(KEY, shapes(), initializers.he_normal),
+        TypeError,
+        "or a function of (path, struct); got he_normal(in_axis, out_axis, batch_axis, dtype, "
+        'layout, fans). If that makes an initializer, call it and write [(".*", initializer)].',
+    ),
+    (lambda: tree_init(KEY, shapes(), lambda path: "zeros"), TypeError, "got <lambda>(path). If"),
+    (
+        lambda: tree_init(KEY, {"a": struct(3)}, {"a": lambda key, shape, dtype: jnp.ones(2)}),
+        ValueError,
+        "tree_init: the initializer of 'a' made float32[2] for float32[3].",
+    ),
+    (lambda: tree_init(KEY, {}, ZEROS), ValueError, "the paths are none, as shapes holds no arr"),
+    (
+        lambda: tree_init(KEY, shapes(), ZEROS, only_missing="folder"),
+        TypeError,
+        "tree_init: only_missing must be a tree of arrays; got a str.",
+    ),
     (lambda: tree_init(0, shapes(), ZEROS), TypeError, "tree_init: expected one JAX random key"),
     (
         lambda: tree_init(

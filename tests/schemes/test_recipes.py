@@ -7,6 +7,7 @@ import pickle
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import oracle
 import pytest
@@ -17,6 +18,7 @@ from table import DYNAMICS, key_data, raw
 
 import jaxinit
 from jaxinit import initializers, recipes
+from jaxinit._schemes import time_scales
 
 KEY = jax.random.key(12)
 LEVEL = 1e-5
@@ -259,6 +261,19 @@ def test_mambas_steps_are_log_uniform_and_its_modes_are_integers():
     np.testing.assert_allclose(modes, np.tile(np.arange(1, 17), (3, 1)), rtol=1e-6)
 
 
+def test_the_logarithms_of_modes_are_right_to_a_unit_in_the_last_place():
+    with jax.enable_x64(True):
+        made = initializers.mamba_a_log()(None, (2**22,), "float64")
+    states = np.r_[2:200, 2**22 - 100 : 2**22 + 1]
+    got = np.asarray(made)[states - 1].tolist()
+    with mpmath.workprec(200):
+        exact = [mpmath.log(n) for n in states.tolist()]
+        off = [abs(x - y) / math.ulp(y) for x, y in zip(exact, got, strict=True)]
+        rest = mpmath.log(2) - mpmath.mpf(0x162E42FEE) / 2**33
+    assert max(off) < 1
+    assert float(rest) == time_scales._LOG_TWO_REST
+
+
 @pytest.mark.parametrize("bits", [32, 64])
 def test_time_scales_are_those_of_the_oracle(bits):
     """Bit for bit, and right to the precision of the dtype."""
@@ -386,6 +401,8 @@ REFUSED = [
     (lambda: initializers.mamba_dt_bias(0.1, 0.01), r"^mamba_dt_bias: expected dt_min < dt_max; got dt_min=0\.1, dt_max=0\.01\.$"),
     (lambda: initializers.mamba_a_log()(None, ()), r"^mamba_a_log: shape \(\) has no axis of states; give \(channels, states\)\.$"),
     (lambda: initializers.hippo()(None, (3, 4)), r"^hippo: shape \(3, 4\) is not square in its last two axes\.$"),
+    (lambda: initializers.mamba_a_log()(None, (2, 2**31)), r"^mamba_a_log: shape \(2, 2147483648\) has 2147483648 states in its last axis; at most 4194304 are possible\.$"),
+    (lambda: initializers.hippo()(None, (2**14, 2**14)), r"^hippo: shape \(16384, 16384\) has 16384 states in its last axis; at most 8192 are possible\.$"),
 ]  # fmt: skip
 
 
