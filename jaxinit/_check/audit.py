@@ -119,10 +119,11 @@ def audit(
         title, items = f"audit of {os.fspath(params)}", stored_arrays("audit", params)
         asked = asked_of(params)
     else:
-        title, items = "audit", iter(_checked(params))
+        title, items = "audit", _checked(params)
         if apply_fn is not None:
             known, run = _computed(apply_fn, params, inputs, kwargs)
-    found = [x for path, array in items if (x := describe(path, array)) is not None]
+    described = (describe(path, x) for path, x in _text.counted("looking at the arrays", items))
+    found = [x for x in described if x is not None]
     found.sort(key=lambda x: _text.natural(x.path))
     seen = run.seen if run else {}
     subjects = [Subject(x, known.get(x.path), seen.get(x.path), asked.get(x.path)) for x in found]

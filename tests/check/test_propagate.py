@@ -11,6 +11,7 @@ from jax import lax
 
 import jaxinit
 from jaxinit import autoinit, propagate
+from jaxinit._check import stages
 from jaxinit._check.measure import cosine
 
 KEY = jax.random.key(0)
@@ -282,3 +283,17 @@ def test_errors():
         propagate(lambda p, x: (x @ p["w"]).argmax(), {"w": jnp.ones((WIDTH, 4))}, x)
     with pytest.raises(TypeError, match=r"^propagate: expected a function of \(params, \*inputs"):
         propagate(3, params, x)
+
+
+def test_equal_stages_are_compiled_once(monkeypatch):
+    def compiled(depth):
+        monkeypatch.setattr(stages, "_compiled", stages._Compiled())
+        apply, params, x = mlp(jnp.tanh, 1.3, depth)
+        first = propagate(apply, params, x).rows
+        found = len(stages._compiled.calls)
+        again = mlp(jnp.tanh, 1.3, depth)[0]  # another function that computes the same
+        assert propagate(again, params, x).rows == first
+        assert len(stages._compiled.calls) == found
+        return found
+
+    assert compiled(4) == compiled(9)
