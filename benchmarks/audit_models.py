@@ -1,9 +1,12 @@
-"""How many planted faults `audit` finds, and how often it warns of a model that has none.
+"""The table of models: bits of plans, roles, false warnings, planted faults, autoinit.
 
-    python -m benchmarks.audit_models                  # all models; some ten minutes
+It tells how many planted faults `audit` finds, how often it warns of a model that has none, and of
+each model what `model_facts` measures.
+
+    python -m benchmarks.audit_models                  # all models; half an hour
     python -m benchmarks.audit_models --models flax    # those whose name begins so
     python -m benchmarks.audit_models --detail         # also each false warning and missed fault
-    python -m benchmarks.audit_models --clean          # only the models as they are; five minutes
+    python -m benchmarks.audit_models --clean          # only warnings of the models as they are
     python -m benchmarks.audit_models --keep FILE --minutes 4    # in parts: repeat until it prints
 
 The models are initialised as their libraries do by default. The rules of `audit` were made while
@@ -20,7 +23,7 @@ import pathlib
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,9 +33,12 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxinit
+from jaxinit._infer.advice import RULES
 from jaxinit._program.trees import arrays
 
 from .audit_zoo import MODELS, Model
+from .autoinit_models import ENDS
+from .model_facts import Facts, facts
 
 Flat = dict[str, np.ndarray]
 
@@ -264,30 +270,45 @@ def measure(model: Model, faults: Iterable[str] = FAULTS) -> Iterator[Outcome]:
 
 
 class Kept:
-    """The outcomes of each model, in a file, so that a run can be continued."""
+    """What was measured of each model, in a file, so that a run can be continued."""
 
     def __init__(self, path: str | None) -> None:
         self._path = pathlib.Path(path) if path else None
         held = self._path is not None and self._path.exists()
-        text = self._path.read_text() if held and self._path else "{}"
-        self._found: dict[str, list[Outcome] | str] = {
-            name: found if isinstance(found, str) else [Outcome(*o) for o in found]
-            for name, found in json.loads(text).items()
-        }
+        self._found: dict[str, Any] = json.loads(self._path.read_text()) if held else {}
 
-    def of(self, model: Model, faults: Iterable[str]) -> list[Outcome] | str:
-        """The outcomes of a model; why there are none, where it cannot be run."""
+    def of(self, model: Model, clean: bool) -> tuple[list[Outcome], Facts | None] | str:
+        """The outcomes and facts of a model; why there are none, where it cannot be run."""
         if model.name not in self._found:
             try:
-                self._found[model.name] = list(measure(model, faults))
+                outcomes = list(measure(model, () if clean else FAULTS))
+                self._found[model.name] = [outcomes, None if clean else facts(model)]
             except (TypeError, AttributeError, ValueError, ImportError) as error:
-                self._found[model.name] = str(error).splitlines()[0]
+                self._found[model.name] = str(error).partition("\n")[0]
             if self._path is not None:
                 self._path.write_text(json.dumps(self._found))
-        return self._found[model.name]
+        found = self._found[model.name]
+        if isinstance(found, str):
+            return found
+        return [Outcome(*o) for o in found[0]], Facts(*found[1]) if found[1] else None
 
     def has(self, model: Model) -> bool:
         return model.name in self._found
+
+
+def _table_of_models(rows: Mapping[str, tuple[list[Outcome], Facts]]) -> Table:
+    """A row for each model."""
+    names = ("arrays", "bits differ", "roles unknown", "warnings", "faults alone", "with apply_fn")
+    table = Table("model", *names, "own", *RULES, title=f"in the last columns: {ENDS}")
+    for name, (outcomes, found) in rows.items():
+        parts = [[o for o in outcomes if o.alone == alone] for alone in (True, False)]
+        warnings = ", ".join(str(sum(len(o.told) for o in p if not o.fault)) for p in parts)
+        shares = [_share([o for o in p if o.fault]) for p in parts]
+        table.add_row(
+            name, str(found.arrays), str(found.differ), str(len(found.unknown)), warnings, *shares,
+            *found.ends.values(),
+        )  # fmt: skip
+    return table
 
 
 def _share(outcomes: Sequence[Outcome]) -> str:
@@ -337,7 +358,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="when to stop")
     chosen = parser.parse_args()
     kept, begun = Kept(chosen.keep), time.monotonic()
-    console, outcomes = Console(width=140), []
+    console, outcomes = Console(width=200), []
+    rows: dict[str, tuple[list[Outcome], Facts]] = {}
     with tempfile.TemporaryDirectory() as cache:
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -348,11 +370,14 @@ def main() -> None:
             if not kept.has(model) and time.monotonic() - begun > 60 * chosen.minutes:
                 console.print(f"{model.name} is next: the same command goes on")
                 return
-            mine = kept.of(model, () if chosen.clean else FAULTS)
-            if isinstance(mine, str):  # of a version that does not go with this one of JAX
-                console.print(f"{model.name}: cannot be run: {mine}")
+            found = kept.of(model, chosen.clean)
+            if isinstance(found, str):  # of a version that does not go with this one of JAX
+                console.print(f"{model.name}: cannot be run: {found}")
                 continue
+            mine, known = found
             outcomes += mine
+            if known is not None:
+                rows[model.name] = mine, known
             console.print(f"{model.name}: {len(mine)} audits", style="dim")
             for o in mine if chosen.detail else ():
                 how = "alone" if o.alone else "with apply_fn"
@@ -360,7 +385,7 @@ def main() -> None:
                     what = f"missed {o.fault}: " if o.fault else "false: "
                     for text in o.told:
                         console.print(f"  {how}: {what}{text}", markup=False, highlight=False)
-    for table in _tables(outcomes):
+    for table in (*_tables(outcomes), _table_of_models(rows)):
         console.print(table)
 
 

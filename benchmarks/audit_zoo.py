@@ -168,9 +168,9 @@ class Scanned(nn.Module):
         return nn.Dense(200)(nn.LayerNorm()(x))
 
 
-def _haiku(function: Callable[..., Any], *inputs: Any) -> Made:
-    """Of a function of its inputs and whether it trains."""
-    first, later = (hk.transform_with_state(partial(function, train=t)) for t in (True, False))
+def _haiku(function: Callable[..., Any], *inputs: Any, trains: bool = False) -> Made:
+    """Of a function of its inputs and whether it trains; run in that mode or in eval mode."""
+    first, later = (hk.transform_with_state(partial(function, train=t)) for t in (True, trains))
     params, state = jax.jit(first.init)(KEY, *inputs)
     return lambda params, *xs: later.apply(params, state, None, *xs)[0], params, inputs
 
@@ -330,6 +330,7 @@ def MODELS() -> Iterator[Model]:  # noqa: N802 - a table that is made when it is
         ("flax LSTM", False, lambda: _linen(Lstm(), TOKENS)),
         ("haiku transformer", False, lambda: _haiku(_haiku_transformer, TOKENS)),
         ("haiku ResNet", False, lambda: _haiku(_haiku_resnet, IMAGES)),
+        ("haiku ResNet, training", False, lambda: _haiku(_haiku_resnet, IMAGES, trains=True)),
         ("equinox CNN", False, lambda: _equinox(_equinox_cnn(), IMAGES.transpose(0, 3, 1, 2))),
         ("equinox transformer", False, lambda: _equinox(EquinoxBlocks(KEY), TOKENS)),
         ("nnx MLP", False, lambda: _nnx(NnxNet, VECTORS)),

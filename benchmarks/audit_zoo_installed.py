@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -80,6 +81,8 @@ def _brax() -> Iterator[Model]:
 def _transformers(name: str, options: dict[str, Any], inputs: dict[str, Any]) -> Made:
     import transformers  # type: ignore[import-not-found]
 
+    if name == "T5":
+        _clip_as_before()
     config = getattr(transformers, f"{name}Config")(**options)
     model = getattr(transformers, f"Flax{name}Model")(config, seed=0)
     names = tuple(inputs)
@@ -89,6 +92,16 @@ def _transformers(name: str, options: dict[str, Any], inputs: dict[str, Any]) ->
         return jax.tree.leaves(model(**dict(zip(names, xs, strict=True)), **told).to_tuple())
 
     return apply, model.params, tuple(inputs.values())
+
+
+def _clip_as_before() -> None:
+    """Let T5, which calls ``jnp.clip(x, a_max=n)``, run with a JAX that renamed that argument."""
+    from transformers.models.t5 import modeling_flax_t5  # type: ignore[import-not-found]
+
+    def clip(x: Any, a_max: Any) -> Any:
+        return jnp.minimum(x, a_max)
+
+    modeling_flax_t5.jnp = SimpleNamespace(**{**vars(jnp), "clip": clip})
 
 
 _BERT = {

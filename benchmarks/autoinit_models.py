@@ -23,6 +23,8 @@ from jaxinit._infer.advice import RULES
 
 from .audit_zoo import MODELS, Model
 
+ENDS = "signal at the end, gradient at the start, the worst layer's factor"
+
 
 class Ends(NamedTuple):
     """What one start gives.
@@ -65,8 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default="", help="only models whose name begins so")
     chosen = parser.parse_args()
-    title = "signal at the end, gradient at the start, the worst layer's factor"
-    table = Table("model", "own", *RULES, title=title)
+    table = Table("model", "own", *RULES, title=ENDS)
     for model in MODELS():
         if not model.name.startswith(chosen.models):
             continue

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from . import __version__, _command
 from . import _verify as _golden
-from ._check.audit import audit_checkpoint
+from ._check.audit import audit
 from ._choose.recommend import recommend
 from ._make.formats import FORMATS
 from ._make.save import verify
@@ -43,7 +43,7 @@ def _audit(arguments: argparse.Namespace) -> int:
         for message in damaged or ["every array and file matches its checksum"]:
             Console().print(Text(f"{arguments.checkpoint}: {message}"), soft_wrap=True)
         return 1 if damaged else 0
-    report = audit_checkpoint(arguments.checkpoint, progress=sys.stderr.isatty())
+    report = audit(arguments.checkpoint)
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:

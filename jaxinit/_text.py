@@ -5,14 +5,20 @@ from __future__ import annotations
 import html
 import re
 import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 NARROW = 80  # characters of a line where there is no terminal that says how many it has
 _LEAST = 8  # characters that a column of words keeps, however narrow the terminal is
 _LEAST_OF_FIRST = 28  # and the first column, which says what the row is about
 _GAP = "  "
+PATIENCE = 2.0  # seconds of work after which a progress bar appears
+
+Item = TypeVar("Item")
 
 Advance = Callable[[int, str], None]  # called with the bytes that are done, and what comes next
 
@@ -223,15 +229,50 @@ def bar(shown: bool, title: str, total: int) -> Iterator[Advance]:
     if not shown:
         yield lambda count, label: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import DownloadColumn
 
     size_done = DownloadColumn(binary_units=True)  # the units of ``size``
-    columns = (TextColumn("{task.description}"), BarColumn(), size_done)
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with _progress(title, total, size_done) as advance:
+        yield advance
+
+
+@contextmanager
+def _progress(
+    title: str, total: int | None, column: Any, transient: bool = False
+) -> Iterator[Advance]:
+    """A progress bar on stderr, whose column says how much is done; without a total it pulses."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), column, TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=transient) as progress:
         task = progress.add_task(title, total=total)
 
         def advance(count: int, label: str) -> None:
             progress.update(task, advance=count, description=f"{title} {label}")
 
         yield advance
+
+
+def watched(title: str, items: Iterable[Item]) -> Iterator[Item]:
+    """The items, one after the other; where that takes long, a bar counts those that are done.
+
+    The bar is shown on a terminal alone, on stderr, and goes away after the last item.
+    """
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.progress import MofNCompleteColumn
+
+    total, begun = len(items) if isinstance(items, Sized) else None, time.monotonic()
+    advance: Advance | None = None
+    with ExitStack() as stack:
+        for done, item in enumerate(items):
+            if advance is not None:
+                advance(1, "")
+            elif time.monotonic() - begun > PATIENCE:
+                shown = _progress(title, total, MofNCompleteColumn(), transient=True)
+                advance = stack.enter_context(shown)
+                advance(done, "")
+            yield item

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -108,42 +107,24 @@ def audit(
       >>> [finding.kind for finding in jaxinit.audit(tree).findings]
       ['reused_key']
     """
+    known: Mapping[str, Known] = {}
+    asked: Mapping[str, Asked] = {}
+    run: Run | None = None
     if isinstance(params, str | os.PathLike):
         if apply_fn is not None:
             raise ValueError(
                 "audit: apply_fn goes with a tree of parameters; got a path. Load the checkpoint "
                 "first, or audit the path alone."
             )
-        return audit_checkpoint(params)
-    items = _checked(params)
-    known, run = _computed(apply_fn, params, inputs, kwargs) if apply_fn is not None else ({}, None)
-    found = [x for path, array in items if (x := describe(path, array)) is not None]
-    return _report("audit", found, known=known, run=run)
-
-
-def audit_checkpoint(path: str | os.PathLike[str], *, progress: bool = False) -> Report:
-    """``audit`` of a checkpoint; with ``progress``, a bar of the bytes that were read."""
-    items = list(stored_arrays("audit", path))
-    found = []
-    total = sum(array.size * array.dtype.itemsize for _, array in items)
-    with _text.bar(progress, "reading", total) as advance:
-        for name, array in items:
-            found.append(describe(name, array))
-            advance(array.size * array.dtype.itemsize, name)
-    kept = [x for x in found if x is not None]
-    return _report(f"audit of {os.fspath(path)}", kept, asked=asked_of(path))
-
-
-def _report(
-    title: str,
-    found: list[Statistics],
-    *,
-    known: Mapping[str, Known] = MappingProxyType({}),
-    run: Run | None = None,
-    asked: Mapping[str, Asked] = MappingProxyType({}),
-) -> Report:
-    """What the arrays' statistics, and all else that is known of the arrays, amount to."""
-    found = sorted(found, key=lambda x: _text.natural(x.path))
+        title, items = f"audit of {os.fspath(params)}", list(stored_arrays("audit", params))
+        asked = asked_of(params)
+    else:
+        title, items = "audit", _checked(params)
+        if apply_fn is not None:
+            known, run = _computed(apply_fn, params, inputs, kwargs)
+    described = (describe(path, x) for path, x in _text.watched("looking at the arrays", items))
+    found = [x for x in described if x is not None]
+    found.sort(key=lambda x: _text.natural(x.path))
     seen = run.seen if run else {}
     subjects = [Subject(x, known.get(x.path), seen.get(x.path), asked.get(x.path)) for x in found]
     model = Model(subjects, run)

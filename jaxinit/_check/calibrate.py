@@ -12,10 +12,10 @@ import numpy as np
 
 from .._infer.infer import read
 from .._program.models import HasApply
-from .._program.probe import run
 from .._program.trees import arrays
 from .measure import Layer, layers
 from .propagate import check_values
+from .stages import Staged
 
 Tree = Any
 
@@ -77,11 +77,11 @@ def calibrate(
     places = dict(zip((path for path, _ in arrays(params)), reading.mine, strict=True))
     arguments = list(reading.arguments)
 
-    @jax.jit
+    taps = {layer.made: _variance for layer in found}
+    staged = Staged(reading.program.outputs, reading.program.inputs, taps)
+
     def deviations(arguments: list[Any]) -> list[Any]:
-        taps = {layer.made: _variance for layer in found}
-        env = dict(zip(reading.program.inputs, arguments, strict=True))
-        _, seen = run(reading.program.outputs, env, taps, {})
+        _, seen = staged(arguments, {})
         return [seen.get(layer.made) for layer in found]
 
     for turn, group in _turns(found):

@@ -21,6 +21,8 @@ from .array_statistics import Statistics
 _CONSTANTS = (0.001, 0.01, 0.02, 0.05)
 _KERAS_UNIFORM = 0.05 / math.sqrt(3)
 ITS_OWN, CONSTANT = "its own axes", "a number"  # readings that need no vote
+# Readings of fan_out in the place of fan_in: as it is, or of the shape, without groups and strides.
+FAN_OUTS = ("fan_out for", "the shape's fan_out for")
 
 # The variance times fan_in, and the initializers that have it.
 _BY_FAN_IN = {
@@ -97,9 +99,11 @@ def mistaken(found: Statistics, known: Known | None) -> list[Match]:
     p = known.parameter
     if not (p.fan_in and p.fan_out):
         return []
+    fan_in, fan_out = fans(found.shape)
     pairs: list[tuple[str, tuple[float, float]]] = [
-        ("the shape's own", fans(found.shape)),
-        ("fan_out for", (p.fan_out, p.fan_in)),
+        ("the shape's own", (fan_in, fan_out)),
+        (FAN_OUTS[0], (p.fan_out, p.fan_in)),
+        (FAN_OUTS[1], (fan_out, fan_in)),
     ]
     groups = known.parameter.layout.groups
     if groups > 1:

@@ -1,6 +1,6 @@
 """Measures what each kernel of a forward pass takes and makes, and the gradient at its output.
 
-Everything is measured in one compiled forward and backward pass. To observe a gradient, a dummy
+Everything is measured in one forward and backward pass. To observe a gradient, a dummy
 input of two elements, the *sink*, is added: the identity forward, whose gradient is the mean and
 the mean square of the cotangent.
 """
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from .._choose.activations import resolve
 from .._infer.fused_blocks import activated
@@ -24,7 +23,7 @@ from .._infer.kernel_uses import KernelUse
 from .._infer.parameter import Parameter
 from .._infer.residual import signal
 from .._program.ir import Value
-from .._program.probe import Tap, run
+from .stages import Staged
 
 _EXAMPLES = 8  # so many examples are compared with one another
 _ENOUGH = 16  # a unit is called dead only if it was seen at so many places
@@ -173,7 +172,6 @@ def _second_moment(x: Any) -> Any:
     return 2 * jnp.mean(square) if jnp.iscomplexobj(x) else jnp.mean(square)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _look_made(saturating: Look | None, units: tuple[int, ...], x: Any) -> Any:
     """Mean, second moment, cosine of examples and share of saturated values, in one array."""
     flat = alike = jnp.float32(jnp.nan)
@@ -186,7 +184,6 @@ def _look_made(saturating: Look | None, units: tuple[int, ...], x: Any) -> Any:
     return jnp.stack([_mean(x), _second_moment(x), alike, flat])
 
 
-@partial(jax.jit, static_argnums=0)
 def _look_dead(live: tuple[int, ...], x: Any) -> Any:
     """The share of units that have one value everywhere."""
     other = tuple(i for i in range(x.ndim) if i not in live)
@@ -197,16 +194,12 @@ def _look_dead(live: tuple[int, ...], x: Any) -> Any:
     return jnp.mean(same.all(-1) if jnp.iscomplexobj(x) else same)
 
 
-_look_taken = jax.jit(_second_moment)
-
-
 @jax.custom_vjp
 def _pass_on(x: Any, sink: Any) -> Any:
     """Return x; the gradient of the sink is the mean and mean square of the gradient of x."""
     return x
 
 
-@jax.jit
 def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
     return gradient, jnp.stack([_mean(gradient), _second_moment(gradient)])
 
@@ -214,21 +207,44 @@ def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
 _pass_on.defvjp(lambda x, sink: (x, None), _backward)
 
 
-def _taps(found: Sequence[Layer]) -> dict[Value, Tap]:
-    """What is measured of each value, as taps of a program."""
-    looks: dict[Value, dict[str, Look]] = {}
-    for layer in found:
-        looks.setdefault(layer.made, {})["made"] = partial(
-            _look_made, layer.saturating, layer.units
-        )
-        looks.setdefault(layer.activated, {})["dead"] = partial(_look_dead, layer.live)
-        looks.setdefault(layer.taken, {})["taken"] = _look_taken
+@dataclass(frozen=True)
+class Looks:
+    """A tap that measures one value; equal ones measure the same.
 
-    def tap(mine: Mapping[str, Look], x: Any, sink: Any) -> tuple[Any, Any]:
-        seen = {name: jax.lax.stop_gradient(look(x)) for name, look in mine.items()}
+    Attributes:
+      made: of what a kernel makes, the saturating activation that follows and the axes of units.
+      live: of what is made of that by the activation, the axes of units.
+      taken: whether a kernel takes it.
+    """
+
+    made: tuple[Look | None, tuple[int, ...]] | None = None
+    live: tuple[int, ...] | None = None
+    taken: bool = False
+
+    def __call__(self, x: Any, sink: Any) -> tuple[Any, Any]:
+        """The value, past its sink, and what was measured of it."""
+        fixed, seen = jax.lax.stop_gradient(x), {}
+        if self.made is not None:
+            seen["made"] = _look_made(*self.made, fixed)
+        if self.live is not None:
+            seen["dead"] = _look_dead(self.live, fixed)
+        if self.taken:
+            seen["taken"] = _second_moment(fixed)
         return (x if sink is None else _pass_on(x, sink)), seen
 
-    return {value: partial(tap, mine) for value, mine in looks.items()}
+
+def _taps(found: Sequence[Layer]) -> dict[Value, Looks]:
+    """What is measured of each value."""
+    taps: dict[Value, Looks] = {}
+
+    def add(value: Value, **looks: Any) -> None:
+        taps[value] = replace(taps.get(value, Looks()), **looks)
+
+    for layer in found:
+        add(layer.made, made=(layer.saturating, layer.units))
+        add(layer.activated, live=layer.live)
+        add(layer.taken, taken=True)
+    return taps
 
 
 class Measured(NamedTuple):
@@ -252,36 +268,21 @@ def measure(reading: Reading, found: Sequence[Layer], objective: Callable[[Any],
     """
     taps = _taps(found)
     sinks = {layer.made: jnp.zeros((*layer.turns, 2), jnp.float32) for layer in found}
-    made = list(sinks)
+    staged = Staged(reading.program.outputs, reading.program.inputs, taps)
 
-    def forward(sinks: Sequence[Any], arguments: Sequence[Any]) -> tuple[Any, Any]:
-        env = dict(zip(reading.program.inputs, arguments, strict=True))
-        given = dict(zip(made, sinks, strict=True))
-        outputs, seen = run(reading.program.outputs, env, taps, given)
+    def forward(sinks: Sequence[Any]) -> tuple[Any, Any]:
+        outputs, seen = staged(reading.arguments, dict(zip(made, sinks, strict=True)))
         return objective(reading.result(outputs)), [seen.get(value) for value in taps]
 
-    given, why = (list(sinks.values()), reading.arguments), ""
+    made, given, why = list(sinks), list(sinks.values()), ""
     try:
-        both = jax.make_jaxpr(jax.grad(forward, has_aux=True), return_shape=True)(*given)
+        gradients, seen = jax.grad(forward, has_aux=True)(given)
     except (ValueError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
-        _, seen = by_operation(jax.make_jaxpr(forward, return_shape=True)(*given), given)
-        gradients = [jnp.full_like(sink, jnp.nan) for sink in given[0]]
-    else:
-        gradients, seen = by_operation(both, given)
+        _, seen = forward(given)
+        gradients = [jnp.full_like(sink, jnp.nan) for sink in given]
     known, returned = dict(zip(taps, seen, strict=True)), dict(zip(made, gradients, strict=True))
     return Measured([_gathered(layer, known, returned[layer.made]) for layer in found], why)
-
-
-def by_operation(traced: tuple[ClosedJaxpr, Any], given: Any) -> Any:
-    """The results of a traced function, one operation after the other.
-
-    Layers of the same shapes share the programs of their operations, so that nothing is compiled
-    twice; as one program, a model of a hundred kernels is compiled for half a minute.
-    """
-    jaxpr, shapes = traced
-    made = jaxpr_as_fun(jaxpr)(*jax.tree.leaves(given))
-    return jax.tree.unflatten(jax.tree.structure(shapes), made)
 
 
 def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[Seen] | None:

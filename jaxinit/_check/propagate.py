@@ -156,7 +156,7 @@ def check_values(call: str, reading: Reading) -> None:
 def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
     """The loss, or the inner product of the outputs with fixed random numbers."""
     if loss is not None:
-        return loss(result)
+        return jax.jit(loss)(result)
     floats = [
         x
         for x in jax.tree.leaves(result)
@@ -167,12 +167,20 @@ def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
             "propagate: apply_fn returns no floats, whose gradient could be taken; give loss=, a "
             "function of its output."
         )
-    keys = jax.random.split(jax.random.key(0), len(floats))
-    parts = [_along_random(k, x) for k, x in zip(keys, floats, strict=True)]
+    random = np.random.default_rng(0)
+    parts = [_inner(_normal(random, x), x) for x in floats]
     return sum(parts[1:], parts[0])
 
 
-def _along_random(key: jax.Array, x: Any) -> Any:
-    """The inner product of x with standard normal numbers; of complex ones its real part."""
-    dtype = jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32
-    return jnp.vdot(jax.random.normal(key, x.shape, dtype), jnp.asarray(x, dtype)).real
+def _normal(random: np.random.Generator, x: Any) -> np.ndarray:
+    """Standard normal numbers, as many as x has; of complex ones each part has variance 1/2."""
+    if not jnp.iscomplexobj(x):
+        return random.standard_normal(x.shape, np.float32)
+    parts = random.standard_normal((2, *x.shape), np.float32) / np.float32(math.sqrt(2))
+    return parts[0] + 1j * parts[1]
+
+
+@jax.jit
+def _inner(random: Any, x: Any) -> Any:
+    """The inner product; of complex arrays its real part."""
+    return jnp.vdot(random, jnp.asarray(x, random.dtype)).real

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._infer.infer import Reading
-from .._program.probe import run
-from .measure import by_operation
 from .propagate import objective
+from .stages import Staged
 
 _MOVED = 0.1  # by how much a parameter that a gradient reaches is moved, beside its own size
 
@@ -33,24 +32,21 @@ def unreached(reading: Reading) -> frozenset[str]:
     waiting = {path: i for path, i in places.items() if _is_real(arguments[i])}
     moving = list(waiting.values())
 
-    def result(floats: list[Any], arguments: list[Any]) -> Any:
+    staged = Staged(reading.program.outputs, reading.program.inputs, {})
+
+    def result(floats: list[Any]) -> Any:
         given = list(arguments)
         for i, x in zip(moving, floats, strict=True):
             given[i] = x
-        env = dict(zip(reading.program.inputs, given, strict=True))
-        return objective(reading.result(run(reading.program.outputs, env, {}, {})[0]))
-
-    def reached(arguments: list[Any]) -> list[Any]:
-        found = jax.grad(result)([arguments[i] for i in moving], arguments)
-        return [_any(g) for g in found]
+        return objective(reading.result(staged(given, {})[0]))
 
     random = np.random.default_rng(0)
-    try:
-        traced = jax.make_jaxpr(reached, return_shape=True)(arguments)
-    except (TypeError, ValueError, NotImplementedError):
-        return frozenset()
     while waiting:
-        hits = dict(zip(moving, by_operation(traced, arguments), strict=True))
+        try:
+            gradients = jax.grad(result)([arguments[i] for i in moving])
+        except (TypeError, ValueError, NotImplementedError):
+            return frozenset()
+        hits = {i: bool(_any(g)) for i, g in zip(moving, gradients, strict=True)}
         fresh = {path: i for path, i in waiting.items() if hits[i]}
         if not fresh:
             break

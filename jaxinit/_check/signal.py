@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._infer.infer import Reading
-from .._program.probe import run
 from .measure import layers
 from .reach import unreached
+from .stages import Staged
 
 
 class Observed(NamedTuple):
@@ -50,18 +50,13 @@ class Run:
         self._arguments = tuple(reading.arguments)
         self._place = dict(zip(reading.inferred, reading.mine, strict=True))
         taps = dict.fromkeys(self._taken.values(), _tap)
-
-        def forward(arguments: Any) -> list[Any]:
-            env = dict(zip(reading.program.inputs, arguments, strict=True))
-            _, seen = run(reading.program.outputs, env, taps, {})
-            return [seen.get(value) for value in self._taken.values()]
-
-        self._forward = jax.jit(forward)
+        self._staged = Staged(reading.program.outputs, reading.program.inputs, taps)
         self.seen = self._observe(self._arguments)
 
     def _observe(self, arguments: tuple[Any, ...]) -> dict[str, Observed]:
-        seen = zip(self._taken, self._forward(arguments), strict=True)
-        most = {p: np.asarray(x).reshape(-1, 2).max(0) for p, x in seen if x is not None}
+        _, told = self._staged(arguments, {})
+        seen = {path: told.get(value) for path, value in self._taken.items()}
+        most = {p: np.asarray(x).reshape(-1, 2).max(0) for p, x in seen.items() if x is not None}
         return {path: Observed(float(taken), wide > 0) for path, (taken, wide) in most.items()}
 
     @cached_property

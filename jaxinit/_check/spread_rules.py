@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._random.laws import TRUNCATED_STDDEV
-from .conventions import CONSTANT, ITS_OWN, Match, candidates, matching, mistaken
+from .conventions import CONSTANT, FAN_OUTS, ITS_OWN, Match, candidates, matching, mistaken
 from .findings import Finding
 from .subject import Model, Subject, agree, median_std
 
@@ -111,6 +111,9 @@ def _of_table(s: Subject, model: Model) -> Iterator[Finding]:
 def _unexplained(s: Subject, model: Model) -> Iterator[Finding]:
     """A kernel that no initializer in common use explains, with the axes read as they are."""
     x = s.found
+    mistakes = matching(x, mistaken(x, s.known))
+    if any(m.reading in FAN_OUTS and _is_usual(model, m) for m in mistakes):
+        return
     if wrong := _wrong_fan(s, model):
         yield wrong
         return
@@ -148,7 +151,7 @@ def _wrong_fan(s: Subject, model: Model) -> Finding | None:
     x = s.found
     if s.known is not None:
         wrong = matching(x, mistaken(x, s.known)) if x.size >= 1024 else []
-        if not wrong or (wrong[0].reading == "fan_out for" and _is_usual(model, wrong[0])):
+        if not wrong:
             return None
         p = s.known.parameter
         return Finding(

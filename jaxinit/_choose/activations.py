@@ -21,9 +21,12 @@ import numpy as np
 from .._schemes.checks import check_choice, did_you_mean, shown
 from .known import ALIASES, BY_FUNCTION, BY_NAME, Known, elementwise
 from .quadrature import Function, UnsuitableError, evaluate_finite, second_moment
+from .quadrature import evaluate_all as all_values
 from .recognise import recognise
 
-__all__ = ["Activation", "Direction", "Resolved", "elementwise", "gain", "resolve", "values"]
+__all__ = [
+    "Activation", "Direction", "Resolved", "all_values", "elementwise", "gain", "resolve", "values",
+]  # fmt: skip
 
 Activation = str | Callable[..., Any] | None
 Direction = Literal["forward", "backward"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ _TOLERANCE = 1e-9  # relative to the whole integral
 _UNRESOLVED = 1e-6  # relative to the whole integral: an error beyond this is reported
 _NARROWEST = 1e-9
 _MOST_PANELS = 20_000
+_SIZE = 1024  # of an array that a function is evaluated on, at least
 
 
 class UnsuitableError(ValueError):
@@ -65,14 +66,26 @@ def evaluate(function: Function, z: np.ndarray, derivative: bool = False) -> np.
     raise UnsuitableError("has complex values; give a function with real ones.")
 
 
+def evaluate_all(functions: Sequence[Function], z: np.ndarray) -> list[np.ndarray]:
+    """phi(z) of several functions, in float64; they are compiled as one program."""
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        together = jax.jit(lambda x: [function(x) for function in functions])
+        return [np.asarray(y, np.float64) for y in together(jnp.asarray(z, jnp.float64))]
+
+
 def evaluate_finite(function: Function, z: np.ndarray, derivative: bool = False) -> np.ndarray:
-    """``evaluate``, but an error if the result has another shape or is not finite."""
-    values = evaluate(function, z, derivative)
-    if values.shape != z.shape:
+    """``evaluate`` of a row of numbers, but an error if the result is no such row of finite ones.
+
+    The row is made longer, to one of few sizes, as JAX compiles each operation for each size.
+    """
+    size = max(_SIZE, 1 << (z.size - 1).bit_length())
+    values = evaluate(function, np.pad(z, (0, size - z.size), mode="edge"), derivative)
+    if values.shape != (size,):
         raise UnsuitableError(
-            f"is not elementwise: it maps shape {z.shape} to {values.shape}; "
+            f"is not elementwise: it maps shape {z.shape} to {evaluate(function, z).shape}; "
             f"give a function of one value, or the scale yourself."
         )
+    values = values[: z.size]
     if not np.isfinite(values).all():
         bad = z[~np.isfinite(values)][0]
         raise UnsuitableError(f"is not finite at {bad:.3g}; give the scale yourself.")
@@ -86,7 +99,7 @@ def _integrate(function: Function, derivative: bool) -> float:
     def panels(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         half = (right - left) / 2
         z = (left + right)[:, None] / 2 + half[:, None] * nodes
-        values = _evaluate_padded(function, z.reshape(-1), derivative).reshape(z.shape)
+        values = evaluate_finite(function, z.reshape(-1), derivative).reshape(z.shape)
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
         return half * ((values * values * density) @ weights)
 
@@ -118,17 +131,6 @@ def _integrate(function: Function, derivative: bool) -> float:
             f"give the scale yourself."
         )
     return settled
-
-
-def _evaluate_padded(function: Function, z: np.ndarray, derivative: bool) -> np.ndarray:
-    """``evaluate_finite`` on an array whose size is a power of two.
-
-    JAX compiles each operation anew for each size, and so there are few of them.
-    """
-    size = max(256, 1 << (z.size - 1).bit_length())
-    return evaluate_finite(function, np.pad(z, (0, size - z.size), mode="edge"), derivative)[
-        : z.size
-    ]
 
 
 _cached_moment = functools.lru_cache(maxsize=512)(_integrate)

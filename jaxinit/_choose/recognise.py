@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .known import GATES, elementwise
-from .quadrature import Function, UnsuitableError, evaluate, is_constant
+from .quadrature import Function, UnsuitableError, evaluate, evaluate_all, is_constant
 
 # An even number of points, as gated units split their input; so 0 is not among them.
 GRID = np.linspace(-8.0, 8.0, 640)
@@ -84,7 +84,9 @@ def _fixed(grid: tuple[float, ...]) -> tuple[tuple[Match, np.ndarray], ...]:
     """The activations with the default of their parameter, and the exact gelu."""
     exact = functools.partial(jax.nn.gelu, approximate=False)
     named = [*elementwise().items(), ("gelu", exact)]
-    return tuple((Match(n, f), evaluate(f, np.asarray(grid))) for n, f in named if n != "prelu")
+    found = [Match(name, function) for name, function in named if name != "prelu"]
+    expected = evaluate_all([match.function for match in found], np.asarray(grid))
+    return tuple(zip(found, expected, strict=True))
 
 
 _OPTION = {"leaky_relu": "negative_slope", "elu": "alpha", "celu": "alpha"}

@@ -102,12 +102,14 @@ def _known(f: np.ndarray) -> list[tuple[str, Any]]:
     return found
 
 
-_grids: dict[Any, np.ndarray] = {}
+@functools.cache
+def _values() -> dict[Any, np.ndarray]:
+    """The values of the known functions on the grid."""
+    functions = [function for _, function in _table()]
+    return dict(zip(functions, activations.all_values(functions, GRID), strict=True))
 
 
 def _on_grid(function: Callable[[Any], Any]) -> np.ndarray:
-    """A function's values on the grid, computed once."""
-    if function not in _grids and not isinstance(function, functools.partial):
-        _grids[function] = activations.values(function, GRID)
-    found = _grids.get(function)
+    """A function's values on the grid."""
+    found = _values().get(function)
     return activations.values(function, GRID) if found is None else found

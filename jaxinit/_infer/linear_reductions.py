@@ -34,12 +34,16 @@ class Reduction(NamedTuple):
 
     factor: float
     axes: AxisOrigins
+    sums: bool = True  # whether several elements become one
 
 
 def linear_reduction(
     graph: Graph, op: Op, position: int, axes: AxisOrigins, start: Value
 ) -> Reduction | None:
     """The linear reduction that an operation is of its input; None where it is anything else.
+
+    A product with a constant, element by element, counts as one too, if it is written as a matrix
+    product, as in ``einsum("bthd,td->bthd", q, cosines)`` of rotary embeddings.
 
     ``start`` is the kernel's output from which the input was followed, with these axes.
     Sums over the kernel's own outputs are not meant, nor the statistics of a normalization, which
@@ -58,9 +62,23 @@ def linear_reduction(
         kept = tuple(axis for i, axis in enumerate(axes.axes) if i not in summed)
         terms = math.prod(op.inputs[0].aval.shape[i] for i in summed)
         return Reduction(float(terms), AxisOrigins(kept))
-    if is_linear(op) and graph.kind(op.inputs[1 - position]) is Kind.CONSTANT:
+    if not is_linear(op):
+        return None
+    if (found := _by_element(graph, op, position, axes)) is not None:
+        return found
+    if graph.kind(op.inputs[1 - position]) is Kind.CONSTANT:
         return _fixed_filter(graph, op, position, axes)
     return None
+
+
+def _by_element(graph: Graph, op: Op, position: int, axes: AxisOrigins) -> Reduction | None:
+    """A matrix product that sums nothing, with a constant or what no parameter reaches."""
+    numbers, other = internals.contraction(op.primitive, op.params), op.inputs[1 - position]
+    if numbers is None or numbers.contracted[position] or other in graph.trained:
+        return None
+    return Reduction(
+        typical_factor(graph, other), product_axes(op, numbers, position, axes)[0], sums=False
+    )
 
 
 def _meets_again(graph: Graph, op: Op, start: Value) -> bool:
@@ -91,7 +109,7 @@ def _fixed_filter(graph: Graph, op: Op, position: int, axes: AxisOrigins) -> Red
         return None
     numbers = internals.contraction(op.primitive, op.params)
     if numbers is not None:
-        if not numbers.contracted[position] or set(units) & set(numbers.contracted[position]):
+        if set(units) & set(numbers.contracted[position]):
             return None
         factor = _level(taps, numbers.contracted[1 - position])
         outputs, _ = product_axes(op, numbers, position, axes)

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .. import _text
 from .._program.ir import Op
 from .._schemes.fans import Layout
 from .attention import logits_of
@@ -52,7 +53,8 @@ class Reader:
     @staticmethod
     def of(graph: Graph, paths: Sequence[str]) -> Reader:
         """The reader of a graph whose parameters have these paths."""
-        every = [kernel_uses(graph, i) for i in range(len(paths))]
+        parameters = _text.watched("following the signal", range(len(paths)))
+        every = [kernel_uses(graph, i) for i in parameters]
         kernels = [[u._replace(trail=None) if u.again else u for u in uses] for uses in every]
         return Reader(
             graph=graph,
@@ -68,8 +70,10 @@ class Reader:
         """A record for each parameter."""
         owners = bias_owners(self.kernels)
         records = [
-            self._kernel(i, uses) if uses else other_parameter(self.graph, i, path, owners)
-            for i, (path, uses) in enumerate(zip(self.paths, self.kernels, strict=True))
+            self._kernel(i, self.kernels[i])
+            if self.kernels[i]
+            else other_parameter(self.graph, i, self.paths[i], owners)
+            for i in _text.watched("reading the model", range(len(self.paths)))
         ]
         return [with_layer(record, owners.get(i), records) for i, record in enumerate(records)]
 

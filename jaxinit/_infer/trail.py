@@ -181,15 +181,18 @@ class Trail:
             self.memo[key] = args, found if spread else float(found)
         self.values[step.output] = self.memo[key][1]
 
-    def reduce(self, value: Value, op: Op, factor: float, axes: AxisOrigins) -> list[Value]:
+    def reduce(
+        self, value: Value, op: Op, factor: float, axes: AxisOrigins, sums: bool
+    ) -> list[Value]:
         """Follow the result of a linear reduction of the value."""
         made = op.outputs[0]
         if made in self.axes:
             return []
-        self.end_in_statistic(value, op)
+        if sums:
+            self.end_in_statistic(value, op)
+            self.pooled.add(made)
         self.evaluate(Step(op, (self.root(value),), made, factor), spread=True)
         self.mark(made, [value])
-        self.pooled.add(made)
         self.axes[made] = AxisOrigins(axes.axes, self.axes[value].selected)
         return [made]
 

@@ -79,9 +79,17 @@ class Keys:
     _numbers: dict[Any, int] = field(default_factory=dict)
     _of_object: dict[tuple[str, int], tuple[Any, int]] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        """How many objects it holds on to."""
+        return len(self._of_object)
+
     def leaf(self, output: Value) -> Signature:
         """The signature of the program of one output."""
         return self._program((output,), tuple(cuts(output)), cut=True)
+
+    def program(self, outputs: Sequence[Value], inputs: Sequence[Value]) -> int:
+        """The number of the program that makes ``outputs`` from ``inputs``, in their order."""
+        return self._program(outputs, inputs).key
 
     def _intern(self, parts: Any) -> int:
         return self._numbers.setdefault(parts, len(self._numbers))
@@ -149,7 +157,7 @@ class Keys:
 
     def _jaxpr(self, jaxpr: ClosedJaxpr) -> int:
         program: Program = self.builder.program(jaxpr)
-        return self._program(program.outputs, program.inputs).key
+        return self.program(program.outputs, program.inputs)
 
     def _static(self, x: Any) -> Any:
         """A hashable description of a parameter, equal for equal parameters.

@@ -39,7 +39,7 @@ def init(
     Args:
       model: a module of flax.linen, a transformed function of Haiku; a class that is called, of
         flax.nnx or Equinox; or any function that returns a tree of arrays, such as the
-        ``init_weights`` of a Hugging Face model.
+        ``init_weights`` of a Hugging Face model, for which the model itself may stand.
       *args: its arguments, as ``plan`` takes them.
       mesh: the devices. Arrays are divided among them by the names that Flax's metadata gives to
         their axes (``with_partitioning``); an array without names is replicated. By default all is

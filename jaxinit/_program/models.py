@@ -22,14 +22,22 @@ class HasApply(Protocol):
 
 
 def init_function(call: str, given: Any) -> Callable[..., Any]:
-    """The ``init`` of a model, or the function given."""
+    """The ``init`` of a model, the ``init_weights`` of one of Hugging Face, or what was given."""
     if _is_nnx_module(given):
         kind = type(given).__name__
         raise TypeError(
             f"{call}: expected a class of NNX, not a module that is made already; got a {kind}. "
             f"Write {call}({kind}, ...) with the arguments of {kind} after it."
         )
+    if isinstance(given, type) and hasattr(given, "init_weights"):
+        kind = given.__name__
+        raise TypeError(
+            f"{call}: expected an init function, not a class whose objects hold their parameters; "
+            f"got {kind}. Write {call}({kind}(config, _do_init=False).init_weights, key, shape)."
+        )
     function = _own(given, "init", "apply")
+    if function is given:  # a model of Hugging Face
+        function = getattr(given, "init_weights", given)
     if not callable(function):
         raise TypeError(
             f"{call}: expected an init function first, as model.init; got a "
@@ -47,6 +55,12 @@ def apply_function(call: str, given: Any) -> Callable[..., Any]:
             f"lambda params, x: nnx.merge(graphdef, params)(x)."
         )
     function = _own(given, "apply", "init")
+    if function is given and hasattr(given, "init_weights"):
+        raise TypeError(
+            f"{call}: expected a function of (params, *inputs) first; got a "
+            f"{type(given).__name__}, which takes its inputs first. Give "
+            f"lambda params, *inputs: model(*inputs, params=params)."
+        )
     if not callable(function):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "

@@ -296,3 +296,30 @@ def test_every_finding_can_be_acted_on():
     for finding in audit(params, applied, X).findings:
         assert len(finding.remedy) > 20
         assert finding.evidence or finding.kind == "not_finite"
+
+
+def test_fan_out_is_no_mistake_where_all_kernels_are_drawn_by_it():
+    """As PyTorch's ResNets are, which count it by the shape, without groups and strides."""
+
+    def apply(params, x):
+        for n, w in enumerate(params.values()):
+            x = jax.lax.conv_general_dilated(
+                jax.nn.relu(x), w, (1 + n % 2,) * 2, "SAME",
+                feature_group_count=x.shape[-1] // w.shape[2],
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )  # fmt: skip
+        return x
+
+    shapes = [(3, 3, 3, 16), (3, 3, 4, 32), (1, 1, 32, 8), (3, 3, 8, 48), (3, 3, 12, 64)]
+    x = jax.random.normal(KEY, (4, 16, 16, 3))
+
+    def drawn(*axes):
+        fans = [s[0] * s[1] * s[axis] for s, axis in zip(shapes, axes, strict=True)]
+        pairs = enumerate(zip(shapes, fans, strict=True))
+        return {f"conv_{n}": draw(*s, std=(2 / fan) ** 0.5) for n, (s, fan) in pairs}
+
+    def warnings(params):
+        return [found for found in kinds(params, apply, x) if found[0] != "note"]
+
+    assert not warnings(drawn(3, 3, 3, 3, 3))
+    assert warnings(drawn(2, 3, 2, 2, 2)) == [("warning", "wrong_fan", "conv_1")]

@@ -11,6 +11,7 @@ from jax import lax
 
 import jaxinit
 from jaxinit import autoinit, propagate
+from jaxinit._check import stages
 from jaxinit._check.measure import cosine
 
 KEY = jax.random.key(0)
@@ -288,3 +289,17 @@ def test_errors():
         ValueError, match=r"^propagate: got an input of shape \(0, .*; give a batch"
     ):
         propagate(apply, params, x[:0])
+
+
+def test_equal_stages_are_compiled_once(monkeypatch):
+    def compiled(depth):
+        monkeypatch.setattr(stages, "_compiled", stages._Compiled())
+        apply, params, x = mlp(jnp.tanh, 1.3, depth)
+        first = propagate(apply, params, x).rows
+        found = len(stages._compiled.calls)
+        again = mlp(jnp.tanh, 1.3, depth)[0]  # another function that computes the same
+        assert propagate(again, params, x).rows == first
+        assert len(stages._compiled.calls) == found
+        return found
+
+    assert compiled(4) == compiled(9)

@@ -1,6 +1,8 @@
 """Tables: as wide as the terminal and no wider, in natural order, with nothing that steers it."""
 
+import io
 import random
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -77,3 +79,25 @@ def test_every_table_of_parameters_is_in_natural_order():
 def test_what_would_steer_a_terminal_is_escaped():
     printed = _text.table(("path",), [("a\x1b[2J\r\n\u202eb\ud800",)])
     assert printed.splitlines()[-1] == "a\\x1b[2J\\r\\n\\u202eb\\ud800"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "patience", "shown"),
+    [(Terminal, 0, True), (Terminal, 60, False), (io.StringIO, 0, False)],
+)
+def test_a_bar_counts_long_work_on_a_terminal_alone(monkeypatch, kind, patience, shown):
+    apply = lambda params, x: jnp.tanh(x @ params["a"]) @ params["b"]  # noqa: E731
+    params = {name: jaxinit.lecun_normal(jax.random.key(0), (16, 16)) for name in "ab"}
+    monkeypatch.setattr(sys, "stderr", kind())
+    monkeypatch.setattr(_text, "PATIENCE", patience)
+    assert list(_text.watched("counting", iter("abc"))) == list("abc")
+    jaxinit.propagate(apply, params, jnp.ones((4, 16)))
+    printed = sys.stderr.getvalue()
+    for title in ("counting", "reading the model", "running the model"):
+        assert (title in printed) == shown
+    assert shown or not printed

@@ -24,6 +24,17 @@ def rotated(x, positions):
     return x * cos + jnp.concatenate([-second, first], -1) * sin
 
 
+def by_einsum(x, positions):
+    cos, sin = (jnp.tile(f(angles(positions)), 2)[..., 0, :] for f in (jnp.cos, jnp.sin))
+    first, second = jnp.split(x, 2, -1)
+    turned = jnp.concatenate([-second, first], -1)
+    return jnp.einsum("bthd,btd->bthd", x, cos) + jnp.einsum("bthd,btd->bthd", turned, sin)
+
+
+def by_constants(x, positions):
+    return by_einsum(x, jnp.arange(5)[None] + jnp.zeros((2, 1), int))
+
+
 def interleaved(x, positions):
     cos, sin = jnp.cos(angles(positions)), jnp.sin(angles(positions))
     first, second = x[..., ::2], x[..., 1::2]
@@ -42,7 +53,10 @@ def partial(x, positions):
     return jnp.concatenate([halves(wide[..., :8], positions), wide[..., 8:]], -1)
 
 
-@pytest.mark.parametrize("rotate", [halves, rotated, interleaved, complex_pairs, partial])
+@pytest.mark.parametrize(
+    "rotate",
+    [halves, rotated, by_einsum, by_constants, interleaved, complex_pairs, partial],
+)
 @pytest.mark.parametrize("fused", [True, False])
 def test_halves_are_no_blocks(rotate, fused):
     def apply(p, x, positions):

@@ -1,7 +1,5 @@
 """jaxinit.init: what people have goes in; dtype, mesh and axis names are followed."""
 
-from types import SimpleNamespace
-
 import equinox as eqx
 import flax.linen as nn
 import haiku as hk
@@ -114,9 +112,25 @@ def test_equinox_haiku_and_a_hugging_face_model():
     made = jaxinit.init(transformed, KEY, X)
     assert made["linear"]["w"].shape == (8, 4)
     layer = nn.Dense(4)
-    hugging = SimpleNamespace(init_weights=lambda rng, shape: layer.init(rng, jnp.zeros(shape)))
-    made = jaxinit.init(hugging.init_weights, KEY, (1, 8), dtype=[("kernel$", "float16")])
-    assert {x.dtype.name for x in jax.tree.leaves(made)} == {"float16", "float32"}
+
+    class Hugging:
+        def __call__(self, ids, params=None):
+            return layer.apply(params, ids)
+
+        def init_weights(self, rng, shape):
+            return layer.init(rng, jnp.zeros(shape))
+
+    for model in (Hugging().init_weights, Hugging()):
+        made = jaxinit.init(model, KEY, (1, 8), dtype=[("kernel$", "float16")])
+        assert {x.dtype.name for x in jax.tree.leaves(made)} == {"float16", "float32"}
+    message = (
+        r"^init: .* got Hugging\. Write init\(Hugging\(config, _do_init=False\)\.init_weights, "
+    )
+    with pytest.raises(TypeError, match=message):
+        jaxinit.init(Hugging, KEY, (1, 8))
+    message = r"^infer: .* Give lambda params, \*inputs: model\(\*inputs, params=params\)\.$"
+    with pytest.raises(TypeError, match=message):
+        jaxinit.infer(Hugging(), made, X)
 
 
 ERRORS = [
