@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,8 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
-from .._program.ir import Value, evaluate, order
+from .._program.host_keys import on_host
+from .._program.ir import Value, evaluate, extend, order
 from .._program.threefry import fused_bits
 from .._random.draw import CPU_OPTIONS
 from .._random.stream import is_typed_key
@@ -32,16 +32,16 @@ class Maker:
         names = dict(zip(recording.program.inputs, recording.argument_names, strict=True))
         self.arguments = {names[value]: x for value, x in self._inputs.items()}
         self._where = {i: (g, n) for g in recording.groups for n, i in enumerate(g.leaves)}
+        self._known = dict(self._inputs)  # and the keys and integers that were computed so far
+        self._given: dict[Value, _Given] = {}
         self._compiled: dict[tuple[int, Any, int | None], Any] = {}
 
-    @cached_property
-    def _start(self) -> dict[Value, _Given]:
-        """The inputs, and the keys and integers that are computed once for all arrays."""
-        slots = {v: None for g in self._recording.groups for s in g.arguments for v in s.slots}
-        first = [value for value in slots if value.op is not None]
-        made = evaluate(first, self._inputs)
-        values, known = [*first, *self._inputs], [*made, *self._inputs.values()]
-        return dict(zip(values, map(_given, known), strict=True))
+    def _argument(self, value: Value) -> _Given:
+        """An input; or a key or integers, computed at its first use together with what it needs."""
+        if value not in self._given:
+            (made,) = extend(self._known, [value], on_host)
+            self._given[value] = _given(made)
+        return self._given[value]
 
     def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
         """Makes one array, placed as ``sharding`` says."""
@@ -56,7 +56,7 @@ class Maker:
     ) -> jax.Array:
         owner, n = self._where[index]
         signature = owner.arguments[n]
-        args = [self._start[value] for value in signature.slots]
+        args = [self._argument(value) for value in signature.slots]
         constants = [signature.lifted[i] for i in owner.lifted]
         args += [_given(value.const, value.aval) for value in constants]
         at = self._recording.leaves[index].group, sharding, length
