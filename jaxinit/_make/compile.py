@@ -19,6 +19,7 @@ from .._random.stream import is_typed_key
 from . import partial
 from .grouping import Group, Signature
 from .recording import Recording
+from .told import told
 
 LeafSharding = Sharding | PartitionSpec | None
 
@@ -83,8 +84,11 @@ def _compile(
         return {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
 
     def leaf_program(*data: Any) -> jax.Array:
-        rule = fused_bits if platform == "cpu" else None
-        (made,) = evaluate((owner.output,), env(data), rule)
+        rule, known = (fused_bits if platform == "cpu" else None), env(data)
+        if (found := told(owner.output, sharding)) is not None:
+            (gaussian,) = evaluate((found.gaussian,), known, rule)
+            known[found.value] = found.make(gaussian)
+        (made,) = evaluate((owner.output,), known, rule)
         return made
 
     def window_program(high: Any, low: Any, *data: Any) -> jax.Array:

@@ -158,7 +158,7 @@ class Builder:
         if (body := internals.wrapped(eqn, kernels=self.platform is not None)) is not None:
             return self._inline(body, inputs)
         if (asked := note(eqn)) is not None:
-            inputs[0].asked = asked
+            inputs[0].asked = {**(inputs[0].asked or {}), **asked}
             return inputs
         if self.platform is not None:
             branch = internals.branch_for(eqn.primitive, eqn.params, self.platform)
