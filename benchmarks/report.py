@@ -76,8 +76,9 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "trees": ("Trees, from nothing to ready", _TREES),
     "sharded trees": (
         "Over several devices of one CPU: matrices of llamas of width 256, seven a block, or the "
-        "same stacked; by blocks and mesh",
-        {**_TREES, "CRC-32 of all bytes": _field("checksum")},
+        "same stacked by vmap; by blocks, mesh and, if not one, processes (device_put: arrays that "
+        "are there already, put in the same places)",
+        {**_TREES, "checksum": _field("checksum")},
     ),
     "growth": ("The same at d = 64, by layers", _LEAVES),
     "processes": (

@@ -1,5 +1,6 @@
-"""The examples: with one import changed, and nothing else, they are models of jaxinit.linen."""
+"""The examples: with one import changed they are models of jaxinit.linen; a huge one is planned."""
 
+import math
 import pathlib
 import sys
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 from table import raw
 
 import jaxinit
@@ -15,6 +17,7 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 import findings  # noqa: E402
 import swap  # noqa: E402
+import trillion  # noqa: E402
 
 KEY = jax.random.key(0)
 CASES = {
@@ -61,3 +64,17 @@ def test_audit_finds_what_is_published_and_nothing_when_mended(place):
     assert {finding.kind for finding in published.told} == {case.kind}
     assert mended.told == ()
     assert not 0.95 < published.std / mended.std < 1.05
+
+
+def test_a_trillion_parameters_by_hand():
+    """Two of the 61 layers, on the mesh of 32 x 32 x 4 devices."""
+    mesh = AbstractMesh(tuple(trillion.MESH.values()), tuple(trillion.MESH))
+    planned = jaxinit.plan(trillion.init, KEY, layers=2)
+    held = planned.memory(trillion.shardings(mesh, layers=2))
+    ends = 2 * (163840 // 4) * (7168 // 1024)
+    attention = 7 * (2048 + 2 * 256 + 2048) + 2 * 7168
+    dense = 3 * 7 * 4608
+    mixture = 7 * 384 + 3 * 7 * 512 + 3 * 12 * 224 * 512
+    assert held == dict.fromkeys(range(4096), 2 * (ends + 2 * attention + dense + mixture))
+    assert len(planned.executables) == 13
+    assert max(math.prod(leaf.shape) for leaf in planned.leaves) > 2**32
