@@ -1,7 +1,9 @@
-"""Derives and picks random keys in NumPy, for the many small programs that JAX would compile.
+"""Derives and picks random keys in NumPy, for the many small programs that JAX would run.
 
 A model splits a key into one for each layer and picks them one by one. JAX compiles a program for
-each size of a split and for each position that is picked, which takes longer than the arrays do.
+each size of a split and for each position that is picked. And an initializer of jaxinit prepares
+its key by a hundred operations on single words, each of which JAX would start as a program. All
+that takes longer than the arrays do.
 """
 
 from __future__ import annotations
@@ -16,15 +18,26 @@ from .._random.stream import is_typed_key, threefry2x32
 from . import jax_internals as internals
 from .ir import Op
 
+# What is done with words of 32 bits; where these overflow or shift too far, as XLA does.
+_OF_WORDS = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "and": np.bitwise_and,
+    "or": np.bitwise_or, "xor": np.bitwise_xor, "shift_left": np.left_shift,
+    "shift_right_logical": np.right_shift,
+}  # fmt: skip
+
 
 def on_host(op: Op, args: list[Any]) -> list[Any] | None:
-    """A rule for ``extend`` outside any jit: slices, and keys derived from threefry keys, in NumPy.
+    """A rule for ``extend`` outside any jit: words, slices, and keys of threefry keys, in NumPy.
 
     The values are JAX's own. Arrays of which this process has only a part are left to JAX.
     """
     if not (args and all(getattr(x, "is_fully_addressable", True) for x in args)):
         return None
     name, x = op.primitive.name, args[0]
+    if name in _OF_WORDS and all(value.aval.dtype == np.uint32 for value in op.inputs):
+        return [_OF_WORDS[name](*(np.asarray(arg, np.uint32) for arg in args))]
+    if name == "random_unwrap":
+        return [np.asarray(jax.random.key_data(x))]
     if name in ("slice", "squeeze"):
         typed = isinstance(x, jax.Array) and is_typed_key(x)
         found = _picked(op, np.asarray(jax.random.key_data(x) if typed else x))

@@ -9,6 +9,16 @@ from jaxinit._program.host_keys import on_host
 from jaxinit._program.ir import Builder, evaluate
 
 KEY = jax.random.key(2**33 + 7)
+
+
+def of_words(words):
+    """What wraps around, and shifts that leave nothing."""
+    a, b = words[0], words[1]
+    for one in (jnp.uint32(2**32 - 1), jnp.uint32(32), jnp.uint32(5)):
+        a, b = (a + b) * one ^ (a >> one), (b - a) | ((b << one) & a)
+    return jnp.stack([a, b])
+
+
 CASES = {
     "split": lambda key: jax.random.split(key, 5),
     "split to a matrix": lambda key: jax.random.split(key, (2, 3)),
@@ -24,6 +34,7 @@ CASES = {
     "several keys, one number": lambda key: jax.vmap(jax.random.fold_in, (0, None))(
         jax.random.split(key, 3), 4
     ),
+    "a key of words": lambda key: jax.random.wrap_key_data(of_words(jax.random.key_data(key))),
     "every second key": lambda key: jax.random.split(key, 5)[1::2],
 }
 
