@@ -134,6 +134,7 @@ def _sharded() -> Iterator[Case]:
     for mesh in ("8x1", "16x4"):
         yield Case("sharded trees", ("sharded_tree", "stack", 128, mesh), both)
     yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "materialize", "jax"))
+    yield Case("trillion", ("trillion", "32x32x4"), ("jaxinit",))
 
 
 def _on_gpu() -> bool:

@@ -202,7 +202,7 @@ PROBES: dict[str, Callable[..., Result]] = {
     for probe in (
         compiling, first_call, memory, verifying, planning, saving, limited, importing,
         trees.tree, trees.large_tree, trees.growth, trees.sharded_tree, trees.distributed_tree,
-        trees.processes, trees.one_process, trees.sharded,
+        trees.processes, trees.one_process, trees.sharded, trees.trillion,
     )
 }  # fmt: skip
 

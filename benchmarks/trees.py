@@ -208,8 +208,7 @@ def sharded(size: int, contender: str) -> Result:
     if contender == "materialize":
         maker = Maker(jaxinit.plan(jaxinit.orthogonal, key, (size, size))._recording, contender)
         start = time.perf_counter()
-        maker.leaf(0, sharding)
-        (compiled,) = maker._compiled.values()
+        compiled = maker.program(0, sharding)
     else:
         options = {"out_sharding": sharding} if contender == "jaxinit" else {}
         source = initializers if contender == "jaxinit" else jax.nn.initializers
@@ -223,4 +222,40 @@ def sharded(size: int, contender: str) -> Result:
     return {
         "seconds": time.perf_counter() - start,
         "temporaries_over_shard": compiled.memory_analysis().temp_size_in_bytes / shard,
+    }
+
+
+def trillion(mesh: str, contender: str) -> Result:
+    """Plan 10^12 parameters for a mesh that is not there; compile them for 64 devices of this CPU.
+
+    Only the programs are compiled. None runs: a device would hold 30 GB.
+    """
+    import jax
+    from jax.sharding import AbstractMesh, AxisType
+
+    import jaxinit
+    from examples import trillion
+    from jaxinit._make.compile import Maker
+
+    on_cpu(64)
+    names, sizes = tuple(trillion.MESH), tuple(map(int, mesh.split("x")))
+    start_backend()
+    before, start = status("VmRSS"), time.perf_counter()
+    planned = jaxinit.plan(trillion.init, jax.random.key(0))
+    held = planned.memory(trillion.shardings(AbstractMesh(sizes, names)))
+    seconds, peak = time.perf_counter() - start, status("VmHWM") - before
+    small = jax.make_mesh((4, 4, 4), names, axis_types=(AxisType.Auto,) * 3)
+    maker = Maker(planned._recording, "trillion")
+    places = planned._shardings("trillion", trillion.shardings(small))
+    start = time.perf_counter()
+    found = [maker.program(e.leaves[0], places[e.leaves[0]]) for e in planned.executables]
+    return {
+        "seconds": seconds,
+        "leaves": len(planned.leaves),
+        "gib": planned.nbytes / 2**30,
+        "executables": len(planned.executables),
+        "peak_mib": peak / 2**20,
+        "device_mib": max(held.values()) / 2**20,
+        "compile_seconds": time.perf_counter() - start,
+        "temporary_bytes": max(p.memory_analysis().temp_size_in_bytes for p in found),
     }

@@ -107,20 +107,28 @@ def shardings(mesh: AbstractMesh, layers: int = 61) -> dict[str, dict[str, Named
 
 
 class Rates(NamedTuple):
-    """What a host and its devices do, and where the figure is from."""
+    """What a host with eight devices does. Where the figures are from stands with each."""
 
-    devices: int = 8  # of a host
-    compiling: float = 0.33  # seconds a program: docs/performance.md, 39 arrays for a GPU in 13 s
-    array: float = 0.0014  # seconds from Python to eight devices: 896 arrays in docs/performance.md
-    elements: float = 298e9  # a second: he_normal on an H100, predicted in docs/performance.md
+    compiling: float  # seconds a program
+    array: float  # seconds from Python to eight devices
+    elements: float  # a second, of all eight devices
+
+
+RATES = {
+    # The 2-core CPU of docs/performance.md, which is all eight devices: lecun_normal in bfloat16 at
+    # 2^26; compiling and starting by python -m benchmarks sharded.
+    "hosts as the CPU measured": Rates(0.15, 0.0025, 1.04e9),
+    # The same, with a GPU's compiler (13 s for 39 arrays) and the speed predicted of an H100.
+    "hosts of eight H100, predicted": Rates(0.33, 0.0025, 8 * 297e9),
+}
 
 
 def projected(planned: jaxinit.Plan, held: int, rates: Rates) -> dict[str, float]:
     """Seconds of each step until the parameters are there; all hosts work side by side."""
     return {
         "compiling": len(planned.executables) * rates.compiling,
-        "starting each array": len(planned.leaves) * rates.array,
-        "drawing": held / 2 / rates.elements,
+        "starting": len(planned.leaves) * rates.array,
+        "drawing": 8 * held / 2 / rates.elements,
     }
 
 
@@ -140,9 +148,11 @@ def main() -> None:
     assert set(held.values()) == {each}
     print(f"planned in {seconds:.2f} s and {peak:.0f} MiB")
     print(f"{len(held)} devices hold {each / 2**20:.1f} MiB each (counted in {counting:.2f} s)")
-    steps = projected(planned, each, Rates())
-    print(*(f"{name}: {s:.3g} s, projected" for name, s in steps.items()), sep="\n")
-    print(f"parameters after {seconds + math.fsum(steps.values()):.1f} s, projected")
+    for hosts, rates in RATES.items():
+        steps = projected(planned, each, rates)
+        told = ", ".join(f"{name} {s:.2g} s" for name, s in steps.items())
+        whole = seconds + math.fsum(steps.values())
+        print(f"{hosts}: {told}; with the plan {whole:.1f} s until the parameters are there")
 
 
 if __name__ == "__main__":

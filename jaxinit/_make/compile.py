@@ -55,16 +55,24 @@ class Maker:
     def _run(
         self, index: int, sharding: LeafSharding, length: int | None, *start: Any
     ) -> jax.Array:
+        args = (x.data for x in self._arguments(index))
+        with jax.disable_jit(False):  # JAX refuses to run what is compiled under JAX_DISABLE_JIT
+            return self.program(index, sharding, length)(*start, *args)
+
+    def program(self, index: int, sharding: LeafSharding, length: int | None = None) -> Any:
+        """The compiled program of one array, or of a window of it."""
+        owner, _ = self._where[index]
+        at = self._recording.leaves[index].group, sharding, length
+        if at not in self._compiled:
+            self._compiled[at] = _compile(owner, self._arguments(index), sharding, length)
+        return self._compiled[at]
+
+    def _arguments(self, index: int) -> list[_Given]:
         owner, n = self._where[index]
         signature = owner.arguments[n]
-        args = [self._argument(value) for value in signature.slots]
         constants = [signature.lifted[i] for i in owner.lifted]
-        args += [_given(value.const, value.aval) for value in constants]
-        at = self._recording.leaves[index].group, sharding, length
-        with jax.disable_jit(False):  # JAX refuses to run what is compiled under JAX_DISABLE_JIT
-            if at not in self._compiled:
-                self._compiled[at] = _compile(owner, args, sharding, length)
-            return self._compiled[at](*start, *(x.data for x in args))
+        given = [self._argument(value) for value in signature.slots]
+        return [*given, *(_given(value.const, value.aval) for value in constants)]
 
     def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
         """Makes all arrays by one program: the init function as it was traced."""

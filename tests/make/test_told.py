@@ -41,8 +41,7 @@ def placed(spec, axis_type=AxisType.Auto):
 def temporaries(planned, sharding):
     """The array of a plan, and its program's temporaries over one device's part."""
     maker = Maker(planned._recording, "test")
-    made = maker.leaf(0, sharding)
-    (program,) = maker._compiled.values()
+    made, program = maker.leaf(0, sharding), maker.program(0, sharding)
     part = math.prod(sharding.shard_shape(made.shape)) * made.dtype.itemsize
     return made, program.memory_analysis().temp_size_in_bytes / part
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 from table import raw
 
 import jaxinit
+from jaxinit._make.compile import Maker
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -78,3 +79,14 @@ def test_a_trillion_parameters_by_hand():
     assert held == dict.fromkeys(range(4096), 2 * (ends + 2 * attention + dense + mixture))
     assert len(planned.executables) == 13
     assert max(math.prod(leaf.shape) for leaf in planned.leaves) > 2**32
+
+
+def test_an_array_of_more_than_2_to_the_32_elements_has_no_temporaries():
+    """Its program is compiled for eight devices; it does not run."""
+    planned = jaxinit.plan(trillion.init, KEY, layers=2)
+    mesh = jax.make_mesh((2, 2, 2), tuple(trillion.MESH), axis_types=(AxisType.Auto,) * 3)
+    index = next(i for i, leaf in enumerate(planned.leaves) if leaf.path == "layer_01/gate")
+    sharding = trillion.shardings(mesh, layers=2)["layer_01"]["gate"]
+    analysis = Maker(planned._recording, "test").program(index, sharding).memory_analysis()
+    assert analysis.output_size_in_bytes == 2 * 384 * 7168 * 2048 // 8
+    assert analysis.temp_size_in_bytes < 1024
