@@ -5,7 +5,8 @@
     python -m benchmarks --full --json FILE     # sizes up to memory, every distribution and dtype
     python -m benchmarks sharded                # trees over 8 and 64 devices, some six minutes
     python -m benchmarks gpu                    # what a GPU has to show, at most nine minutes
-    python -m benchmarks report FILE            # docs/benchmarks.md and its figure
+    python -m benchmarks report FILE            # docs/benchmarks.md and its figure, or the page of
+                                                # sharded or gpu
     python -m benchmarks check FILE             # against the committed baseline, ratio by ratio
 
 It is pytest with pytest-benchmark: `pytest benchmarks --effort quick -k saving` runs a part.
@@ -56,13 +57,16 @@ def _command(effort: str) -> str:
 
 
 def publish(file: Path, folder: Path) -> int:
-    """The tables and the figure."""
+    """The tables, on a page of their own for each command; and the figure, if arrays were timed."""
     found = results.read(file)
-    text = report.markdown(found, f"{_command(found['effort'])} --json {file.name}")
-    picture = "![elements made in a second, by the size of the array](throughput.png)\n"
+    effort = found["effort"]
+    text = report.markdown(found, f"{_command(effort)} --json {file.name}")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text(f"{text}\n{picture}")
-    report.throughput(found["rows"], found["machine"], folder / "throughput.png")
+    if effort in _OPTIONS:
+        text += "\n![elements made in a second, by the size of the array](throughput.png)\n"
+        report.throughput(found["rows"], found["machine"], folder / "throughput.png")
+    page = "benchmarks" if effort in _OPTIONS else f"benchmarks-{effort}"
+    (folder / f"{page}.md").write_text(text)
     return 0
 
 

@@ -111,7 +111,7 @@ def programs(effort: str) -> Iterator[Case]:
         deep = {"quick": 1, "default": 8, "full": 32}[effort]
         yield Case("saving", ("saving", format, deep), ("jaxinit", "user", "numpy"))
     if effort != "quick":
-        yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "jax"))
+        yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "materialize", "jax"))
         for dtype in ("float32", "bfloat16"):
             yield Case("memory", ("memory", dtype), ("jaxinit",))
     for scheme in ("normal",) if effort == "quick" else ("he_uniform", "he_normal", "normal"):
@@ -124,14 +124,17 @@ def _sharded() -> Iterator[Case]:
 
     The program that jit compiles grows with the matrices, so it takes part up to 224 of them.
     """
-    for blocks in (2, 4, 8, 16, 32):
-        yield Case("sharded trees", ("sharded_tree", "llama", blocks, "8x1"), ("jaxinit", "jit"))
+    both, floor = ("jaxinit", "jit"), ("jaxinit", "device_put")
+    for blocks in (2, 4, 8, 16):
+        yield Case("sharded trees", ("sharded_tree", "llama", blocks, "8x1"), both)
+    yield Case("sharded trees", ("sharded_tree", "llama", 32, "8x1"), (*both, "device_put"))
     for blocks, mesh in ((32, "4x2"), (32, "64x1"), (32, "16x4"), (128, "8x1"), (128, "64x1")):
-        yield Case("sharded trees", ("sharded_tree", "llama", blocks, mesh), ("jaxinit",))
+        yield Case("sharded trees", ("sharded_tree", "llama", blocks, mesh), floor)
+    yield Case("sharded trees", ("distributed_tree", "llama", 32, "8x1", 2), ("jaxinit",))
     for mesh in ("8x1", "16x4"):
-        yield Case("sharded trees", ("sharded_tree", "stack", 128, mesh), ("jaxinit", "jit"))
-    for count in (1, 2):
-        yield Case("processes", ("processes", count, "llama", 32, 8), ("jaxinit",))
+        yield Case("sharded trees", ("sharded_tree", "stack", 128, mesh), both)
+    yield Case("sharded orthogonal", ("sharded", 1024), ("jaxinit", "materialize", "jax"))
+    yield Case("trillion", ("trillion", "32x32x4"), ("jaxinit",))
 
 
 def _on_gpu() -> bool:

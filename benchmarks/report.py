@@ -76,8 +76,9 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "trees": ("Trees, from nothing to ready", _TREES),
     "sharded trees": (
         "Over several devices of one CPU: matrices of llamas of width 256, seven a block, or the "
-        "same stacked; by blocks and mesh",
-        {**_TREES, "CRC-32 of all bytes": _field("checksum")},
+        "same stacked by vmap; by blocks, mesh and, if not one, processes (device_put: arrays that "
+        "are there already, put in the same places)",
+        {**_TREES, "checksum": _field("checksum")},
     ),
     "growth": ("The same at d = 64, by layers", _LEAVES),
     "processes": (
@@ -88,6 +89,20 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "planning": (
         "Planning Llama-3-8B",
         {**_LEAVES, "GiB": _field("gib"), "memory, MiB": _field("peak_mib")},
+    ),
+    "trillion": (
+        "Planning a mixture of experts of 10^12 parameters (examples/trillion.py) for a mesh that "
+        "is not there (fsdp x expert x tensor); its programs, compiled for 64 devices of this CPU",
+        {
+            "plan, s": _field("seconds"),
+            "arrays": _field("leaves"),
+            "GiB": _field("gib"),
+            "memory of the plan, MiB": _field("peak_mib"),
+            "MiB on each device": _field("device_mib"),
+            "executables": _field("executables"),
+            "compiling, s": _field("compile_seconds"),
+            "temporaries, bytes": _field("temporary_bytes"),
+        },
     ),
     "saving": (
         "Saving, from nothing to disk (user: materialize, then write; numpy: the write alone)",
@@ -108,17 +123,21 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
 }
 
 
+_FILL = (
+    "The fill is one constant in every element, of no use but to compare with. Its time depends "
+    "on where its memory comes from: 64 MiB take 17 ms if the operating system has to map 16,384 "
+    "pages first, and 2 ms if the allocator reuses memory that the process already has. So fills "
+    "of one size differ from row to row, and no share of the fill is given."
+)
+
+
 def markdown(results: Mapping[str, Any], command: str) -> str:
     """A table for each subject, and the machine on which all was measured."""
     machine = ", ".join(f"{k} {v}" for k, v in results["machine"].items())
-    parts = [
-        f"# Benchmarks\n\n`{command}`; {machine}. Medians, ± half the "
-        "interquartile range where there are several runs. The fill is one constant in every "
-        "element, of no use but to compare with. Its time depends on where its memory comes from: "
-        "64 MiB take 17 ms if the operating system has to map 16,384 pages first, and 2 ms if the "
-        "allocator reuses memory that the process already has. So fills of one size differ from "
-        "row to row, and no share of the fill is given."
-    ]
+    medians = "Medians, ± half the interquartile range where there are several runs."
+    arrays = any(row["table"] == "sizes" for row in results["rows"])
+    remark = f"{medians} {_FILL}" if arrays else medians
+    parts = [f"# Benchmarks\n\n`{command}`; {machine}. {remark}"]
     cases = by_case(results["rows"])
     for name, (title, cells) in TABLES.items():
         of_table = {case: found for (table, case), found in cases.items() if table == name}

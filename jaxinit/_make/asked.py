@@ -13,6 +13,7 @@ from typing import Any
 
 from .._program import primitives
 from .._program.ir import Value
+from .._random.asked import ASSEMBLED
 from .recording import Recording
 
 
@@ -32,4 +33,4 @@ def _of(value: Value) -> Mapping[str, Any] | None:
             value = op.inputs[0]
         else:
             return None
-    return value.asked
+    return value.asked and {k: v for k, v in value.asked.items() if k != ASSEMBLED}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +11,15 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
-from .._program.ir import Value, evaluate, order
+from .._program.host_keys import on_host
+from .._program.ir import Value, evaluate, extend, order
 from .._program.threefry import fused_bits
 from .._random.draw import CPU_OPTIONS
 from .._random.stream import is_typed_key
 from . import partial
 from .grouping import Group, Signature
 from .recording import Recording
+from .told import told
 
 LeafSharding = Sharding | PartitionSpec | None
 
@@ -32,16 +33,16 @@ class Maker:
         names = dict(zip(recording.program.inputs, recording.argument_names, strict=True))
         self.arguments = {names[value]: x for value, x in self._inputs.items()}
         self._where = {i: (g, n) for g in recording.groups for n, i in enumerate(g.leaves)}
+        self._known = dict(self._inputs)  # and the keys and integers that were computed so far
+        self._given: dict[Value, _Given] = {}
         self._compiled: dict[tuple[int, Any, int | None], Any] = {}
 
-    @cached_property
-    def _start(self) -> dict[Value, _Given]:
-        """The inputs, and the keys and integers that are computed once for all arrays."""
-        slots = {v: None for g in self._recording.groups for s in g.arguments for v in s.slots}
-        first = [value for value in slots if value.op is not None]
-        made = evaluate(first, self._inputs)
-        values, known = [*first, *self._inputs], [*made, *self._inputs.values()]
-        return dict(zip(values, map(_given, known), strict=True))
+    def _argument(self, value: Value) -> _Given:
+        """An input; or a key or integers, computed at its first use together with what it needs."""
+        if value not in self._given:
+            (made,) = extend(self._known, [value], on_host)
+            self._given[value] = _given(made)
+        return self._given[value]
 
     def leaf(self, index: int, sharding: LeafSharding = None) -> jax.Array:
         """Makes one array, placed as ``sharding`` says."""
@@ -54,16 +55,24 @@ class Maker:
     def _run(
         self, index: int, sharding: LeafSharding, length: int | None, *start: Any
     ) -> jax.Array:
+        args = (x.data for x in self._arguments(index))
+        with jax.disable_jit(False):  # JAX refuses to run what is compiled under JAX_DISABLE_JIT
+            return self.program(index, sharding, length)(*start, *args)
+
+    def program(self, index: int, sharding: LeafSharding, length: int | None = None) -> Any:
+        """The compiled program of one array, or of a window of it."""
+        owner, _ = self._where[index]
+        at = self._recording.leaves[index].group, sharding, length
+        if at not in self._compiled:
+            self._compiled[at] = _compile(owner, self._arguments(index), sharding, length)
+        return self._compiled[at]
+
+    def _arguments(self, index: int) -> list[_Given]:
         owner, n = self._where[index]
         signature = owner.arguments[n]
-        args = [self._start[value] for value in signature.slots]
         constants = [signature.lifted[i] for i in owner.lifted]
-        args += [_given(value.const, value.aval) for value in constants]
-        at = self._recording.leaves[index].group, sharding, length
-        with jax.disable_jit(False):  # JAX refuses to run what is compiled under JAX_DISABLE_JIT
-            if at not in self._compiled:
-                self._compiled[at] = _compile(owner, args, sharding, length)
-            return self._compiled[at](*start, *(x.data for x in args))
+        given = [self._argument(value) for value in signature.slots]
+        return [*given, *(_given(value.const, value.aval) for value in constants)]
 
     def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
         """Makes all arrays by one program: the init function as it was traced."""
@@ -83,8 +92,11 @@ def _compile(
         return {v: given.typed(x) for v, given, x in zip(values, args, data, strict=True)}
 
     def leaf_program(*data: Any) -> jax.Array:
-        rule = fused_bits if platform == "cpu" else None
-        (made,) = evaluate((owner.output,), env(data), rule)
+        rule, known = (fused_bits if platform == "cpu" else None), env(data)
+        if (found := told(owner.output, sharding)) is not None:
+            (gaussian,) = evaluate((found.gaussian,), known, rule)
+            known[found.value] = found.make(gaussian)
+        (made,) = evaluate((owner.output,), known, rule)
         return made
 
     def window_program(high: Any, low: Any, *data: Any) -> jax.Array:

@@ -130,13 +130,16 @@ class Plan:
           >>> plan(lambda: jax.numpy.zeros((8, 4))).memory().values()
           dict_values([128])
         """
-        total: dict[Any, int] = {}
+        by_sharding: dict[Any, int] = {}
         resolved = self._shardings("Plan.memory", shardings)
         for leaf, sharding in zip(self.leaves, resolved, strict=True):
             held = leaf.nbytes
             if sharding is not None and leaf.shape:
                 part = math.prod(sharding.shard_shape(leaf.shape))
                 held = part * (leaf.nbytes // max(math.prod(leaf.shape), 1))
+            by_sharding[sharding] = by_sharding.get(sharding, 0) + held
+        total: dict[Any, int] = {}
+        for sharding, held in by_sharding.items():
             for device in devices(sharding):
                 total[device] = total.get(device, 0) + held
         return total
@@ -192,7 +195,8 @@ class Plan:
         the same versions. Where two arrays depend on one sum of floats, as all state does that a
         forward pass computes, the function runs whole so that this holds (see ``whole``). A sum
         that a single array depends on is compiled with that array alone, and its last bit may
-        differ.
+        differ. A matrix of jaxinit's ``orthogonal`` that ``out_shardings`` divides has the bits
+        that the initializer gives when it is told this sharding as ``out_sharding``.
 
         Args:
           out_shardings: a tree of shardings (or PartitionSpecs under ``jax.set_mesh``), a prefix of

@@ -158,7 +158,7 @@ class Builder:
         if (body := internals.wrapped(eqn, kernels=self.platform is not None)) is not None:
             return self._inline(body, inputs)
         if (asked := note(eqn)) is not None:
-            inputs[0].asked = asked
+            inputs[0].asked = {**(inputs[0].asked or {}), **asked}
             return inputs
         if self.platform is not None:
             branch = internals.branch_for(eqn.primitive, eqn.params, self.platform)
@@ -322,19 +322,22 @@ def evaluate(
     ``rule`` is asked first about each operation: it returns the results, computed in another way,
     or None for the operation's own.
     """
-    known = dict(env)
+    return extend(dict(env), outputs, rule)
+
+
+def extend(known: dict[Value, Any], outputs: Sequence[Value], rule: Rule | None) -> list[Any]:
+    """As ``evaluate``, and keeps in ``known`` all that is computed on the way."""
 
     def read(value: Value) -> Any:
         return known.get(value, value.const)
 
-    for op in order(outputs, env):
+    for op in order(outputs, known):
         args = [read(value) for value in op.inputs]
         found = rule(op, args) if rule else None
         if found is None:
             found = _run(op, args, rule)
-        known.update(
-            (value, x) for value, x in zip(op.outputs, found, strict=True) if value not in env
-        )
+        for value, x in zip(op.outputs, found, strict=True):
+            known.setdefault(value, x)
     return [read(value) for value in outputs]
 
 

@@ -299,6 +299,16 @@ def random_bits(params: Mapping[str, Any], recorded: Any) -> RandomBits:
     return RandomBits(width, shape, recorded.threefry_partitionable)
 
 
+def split_shape(params: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many keys a random_split equation derives from each key, as a shape."""
+    return tuple(params["shape"])
+
+
+def splits_alike(recorded: Any) -> bool:
+    """Whether the i-th key of a split depends on i alone, and not on how many there are."""
+    return bool(recorded.threefry_partitionable)
+
+
 # Primitive -> the parameters that say what it does to axes, in the order of the result.
 _GEOMETRY = {
     "reshape": (),

@@ -14,6 +14,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import JaxprEqn
 
 _MARK = "jaxinit asked: "
+# Of an array that is computed from a Gaussian as one matrix: how. And of that Gaussian: that it is.
+ASSEMBLED, GAUSSIAN = "assembled", "gaussian"
 
 
 def noted(x: jax.Array, asked: dict[str, Any]) -> jax.Array:

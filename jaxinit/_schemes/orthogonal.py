@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, Self
 
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from .._random import draw, laws, sharding
+from .._random.asked import ASSEMBLED, GAUSSIAN, noted
 from .._random.sharding import OutSharding
 from .._random.spread import Spread, direction
 from .._random.stream import check_key
@@ -175,7 +177,31 @@ class Orthogonal(Initializer):
         work = sharding.across(out_sharding, spec.stack, (0, 1))
         gaussian = draw.draw(key, laws.NORMAL, spec.stack, wide, 1.0, work)
         spec, scale = spec._replace(spread=work is not None), wide.type(self.scale)
-        return sharding.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
+        if out_sharding is not None or not sharding.is_tracing():
+            return sharding.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
+        kernel = sharding.assemble(_kernel, spec, noted(gaussian, {GAUSSIAN: True}), scale)
+        how = {"config": self.to_config(), "shape": shape, "dtype": dtype.name}
+        return noted(kernel, {ASSEMBLED: how})
+
+    def spread_over(
+        self,
+        gaussian: Array,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        out_sharding: sharding.Sharding,
+    ) -> Array:
+        """The kernel that ``_make`` makes of this Gaussian, in the way of a sharded one.
+
+        Axes of the Gaussian before those of a kernel's are of ``vmap``, and become axes of the
+        result. Only the work is sharded here; whoever compiles it says where the result goes.
+        """
+        spec = _Assembly(self._view(shape), dtype, isinstance(self, DeltaOrthogonal), spread=True)
+        outer = gaussian.ndim - len(spec.stack)
+        work = sharding.across(out_sharding, gaussian.shape, range(outer + 2))
+        make = partial(_kernel, spec, scale=gaussian.dtype.type(self.scale))
+        for _ in range(outer):
+            make = jax.vmap(make)
+        return make(sharding.place(gaussian, work))
 
     @property
     def takes_layout(self) -> bool:

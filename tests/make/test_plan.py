@@ -262,15 +262,26 @@ def test_equal_arrays_of_repeated_layers_are_one_row():
     assert planned.table() in str(planned)
 
 
-def test_memory_on_an_abstract_mesh():
-    def init(key):
-        return {"w": jax.random.normal(key, (2**16, 2**12)), "b": jnp.zeros(2**12)}
+HELD = {  # shape, dtype, axes of a mesh of fsdp=4, expert=2, tensor=3, bytes of each device's part
+    "fsdp": ((12, 6), "float32", P("fsdp"), 3 * 6 * 4),
+    "tensor": ((6, 9), "bfloat16", P(None, "tensor"), 6 * 3 * 2),
+    "expert": ((4, 8, 6), "float32", P("expert", "fsdp", "tensor"), 2 * 2 * 2 * 4),
+    "two axes for one": ((16, 3), "float16", P(("fsdp", "expert"), "tensor"), 2 * 1 * 2),
+    "replicated": ((5,), "float32", P(), 5 * 4),
+    "a number": ((), "int32", P(), 4),
+    "more than 2^40": ((2**22, 2**20), "float32", P("fsdp"), 2**42),
+}
 
-    mesh = AbstractMesh((256,), ("d",))
-    shardings = {"w": NamedSharding(mesh, P("d")), "b": NamedSharding(mesh, P())}
-    held = plan(init, KEY).memory(shardings)
-    assert len(held) == 256
-    assert set(held.values()) == {4 * (2**28 // 256 + 2**12)}
+
+def test_memory_on_an_abstract_mesh():
+    mesh = AbstractMesh((4, 2, 3), ("fsdp", "expert", "tensor"))
+    planned = plan(lambda: {k: jnp.zeros(shape, dtype) for k, (shape, dtype, _, _) in HELD.items()})
+    held = planned.memory({k: NamedSharding(mesh, spec) for k, (_, _, spec, _) in HELD.items()})
+    assert held == dict.fromkeys(range(24), sum(part for *_, part in HELD.values()))
+    with pytest.raises(ValueError, match=r"Plan.memory: out_shardings does not fit 'replicated'"):
+        planned.memory(
+            lambda path, shape: NamedSharding(mesh, P("fsdp" if shape == (5,) else None))
+        )
 
 
 def test_memory_counts_each_device():

@@ -1,0 +1,78 @@
+"""Derives and picks random keys in NumPy, for the many small programs that JAX would run.
+
+A model splits a key into one for each layer and picks them one by one. JAX compiles a program for
+each size of a split and for each position that is picked. And an initializer of jaxinit prepares
+its key by a hundred operations on single words, each of which JAX would start as a program. All
+that takes longer than the arrays do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._random.stream import is_typed_key, threefry2x32
+from . import jax_internals as internals
+from .ir import Op
+
+# What is done with words of 32 bits; where these overflow or shift too far, as XLA does.
+_OF_WORDS = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "and": np.bitwise_and,
+    "or": np.bitwise_or, "xor": np.bitwise_xor, "shift_left": np.left_shift,
+    "shift_right_logical": np.right_shift,
+}  # fmt: skip
+
+
+def on_host(op: Op, args: list[Any]) -> list[Any] | None:
+    """A rule for ``extend`` outside any jit: words, slices, and keys of threefry keys, in NumPy.
+
+    The values are JAX's own. Arrays of which this process has only a part are left to JAX.
+    """
+    if not (args and all(getattr(x, "is_fully_addressable", True) for x in args)):
+        return None
+    name, x = op.primitive.name, args[0]
+    if name in _OF_WORDS and all(value.aval.dtype == np.uint32 for value in op.inputs):
+        return [_OF_WORDS[name](*(np.asarray(arg, np.uint32) for arg in args))]
+    if name == "random_unwrap":
+        return [np.asarray(jax.random.key_data(x))]
+    if name in ("slice", "squeeze"):
+        typed = isinstance(x, jax.Array) and is_typed_key(x)
+        found = _picked(op, np.asarray(jax.random.key_data(x) if typed else x))
+        return [_keys(found, x) if typed else found]
+    if not internals.is_threefry(op.inputs[0].aval):
+        return None
+    if name == "random_split" and internals.splits_alike(op.context):
+        shape = internals.split_shape(op.params)
+        index = np.arange(math.prod(shape), dtype=np.uint64).reshape(shape)
+        return [_derived(x, (index >> np.uint64(32)).astype(np.uint32), index.astype(np.uint32))]
+    if name == "random_fold_in":
+        low = np.asarray(args[1]).astype(np.uint32)
+        if x.ndim == 0 or low.ndim in (0, x.ndim):
+            return [_derived(x, np.zeros_like(low), low, elementwise=True)]
+    return None
+
+
+def _picked(op: Op, x: np.ndarray) -> np.ndarray:
+    """The slice or squeeze of an array, or of the words of keys, which are along its last axis."""
+    if op.primitive.name == "slice":
+        start, limit, strides = internals.geometry(op.primitive, op.params)
+        return x[tuple(map(slice, start, limit, strides or (None,) * len(start)))]
+    (dimensions,) = internals.geometry(op.primitive, op.params)
+    return np.squeeze(x, tuple(dimensions))
+
+
+def _derived(keys: Any, high: np.ndarray, low: np.ndarray, elementwise: bool = False) -> jax.Array:
+    """Of each key the blocks at all counters, or the one at its own (``elementwise``)."""
+    words = np.asarray(jax.random.key_data(keys))
+    words = words.reshape(*keys.shape, *(1,) * (0 if elementwise else low.ndim), 2)
+    # Arrays of one element, as NumPy warns where sums of its scalars wrap around.
+    key: Any = words[..., :1], words[..., 1:]
+    counter: Any = high[..., None], low[..., None]
+    return _keys(np.concatenate(threefry2x32(key, counter), axis=-1), keys)
+
+
+def _keys(words: Any, like: Any) -> jax.Array:
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like))
