@@ -13,6 +13,7 @@ import numpy as np
 from .. import _text
 from .._infer.infer import Reading, read
 from .._program.models import HasApply
+from .._program.trees import has_shape
 from .figure import Curve
 from .findings import worst_first
 from .measure import cosine, layers, measure
@@ -156,7 +157,14 @@ def check_values(call: str, reading: Reading) -> None:
 def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
     """The loss, or the inner product of the outputs with fixed random numbers."""
     if loss is not None:
-        return jax.jit(loss)(result)
+        value = jax.jit(loss)(result)
+        if not has_shape(value):
+            got = f"a {type(value).__name__}"
+        elif value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+            got = f"{value.dtype} of shape {value.shape}"
+        else:
+            return value
+        raise TypeError(f"propagate: loss must return one real number; got {got}.")
     floats = [
         x
         for x in jax.tree.leaves(result)

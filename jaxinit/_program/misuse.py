@@ -72,7 +72,8 @@ def _mistakes(
 def _mistakes_with_linen(example: str, method: str, args: Sequence[Any]) -> Iterator[str]:
     """What is wrong with the first argument of a module's ``init`` or ``apply``."""
     first = args[0] if args else {}
-    if method == "init" and not (isinstance(first, Mapping) or _is_key(first)):
+    keys = list(first.values()) if isinstance(first, Mapping) else [first]
+    if method == "init" and not all(map(_is_key, keys)):
         yield f"init takes a random key first; got {_described(first)}. Write {example}."
     if method == "apply" and not isinstance(first, Mapping):
         yield (

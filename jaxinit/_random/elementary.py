@@ -114,17 +114,19 @@ def exp(x: Array, guard: Guard) -> Array:
     )
 
 
-def inverse_softplus(log_y: Array, guard: Guard) -> Array:
+def inverse_softplus(log_y: Array, guard: Guard, largest: float) -> Array:
     """log(e^y - 1), the number whose softplus is y, from the logarithm of y.
 
     For a small y it is log(y) + log((e^y - 1)/y), with the Taylor series of the quotient; else
-    y + log(1 - e^-y).
+    y + log(1 - e^-y), which is not computed if the largest y is small.
     """
     width = width_of(log_y)
     number = width.float
     y = exp(log_y, guard)
     few = [number(1 / math.factorial(k + 1)) for k in range(width.terms)]
     quotient = horner(lax.min(y, number(0.5)), few, guard)
+    if largest < 0.34:
+        return log_y - minus_log(quotient, width, guard)
     rest = number(1) - exp(-lax.min(y, number(80)), guard)
     small = y < number(0.35)
     return jnp.where(small, log_y, y) - minus_log(jnp.where(small, quotient, rest), width, guard)

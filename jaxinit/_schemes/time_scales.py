@@ -175,7 +175,7 @@ class MambaDtBias(Formula):
         guard, (low, high) = guard_from(given), (math.log(self.dt_min), math.log(self.dt_max))
         step = guard(given * np.asarray(high - low, dtype)) + np.asarray(low, dtype)
         step = jnp.maximum(step, np.asarray(math.log(self.floor), dtype))
-        return inverse_softplus(step, guard)
+        return inverse_softplus(step, guard, max(self.dt_max, self.floor))
 
 
 def mamba_dt_bias(

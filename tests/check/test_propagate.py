@@ -285,6 +285,9 @@ def test_errors():
         propagate(3, params, x)
     with pytest.raises(TypeError, match=r"^propagate: loss must be a function of .*; got a str\.$"):
         propagate(apply, params, x, loss="mse")
+    text = r"^propagate: loss must return one real number; got float32 of shape \(.*\)\."
+    with pytest.raises(TypeError, match=text):
+        propagate(apply, params, x, loss=lambda y: y)
     with pytest.raises(
         ValueError, match=r"^propagate: got an input of shape \(0, .*; give a batch"
     ):

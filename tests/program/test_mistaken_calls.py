@@ -43,6 +43,7 @@ MISTAKES = [
     (lambda: jaxinit.infer(MODEL, PARAMS), f"infer: Model.__call__: missing a required argument: 'x'. {FOLLOW} infer(model, params, x)."),
     (lambda: jaxinit.infer(MODEL, PARAMS["params"], X), f"infer: {RETURNS}, {{'params': ...}}; got a dict of Dense_0. Write {{'params': params}}."),
     (lambda: jaxinit.propagate(MODEL, X, PARAMS), f"propagate: {RETURNS} first; got float32[4, 3]. Write propagate(model, params, x)."),
+    (lambda: jaxinit.propagate(MODEL.init, PARAMS, X), "propagate: init takes a random key first; got a dict of 2 arrays. Write propagate(model, params, x)."),
     (lambda: jaxinit.audit(PARAMS, MODEL), f"audit: Model.__call__: missing a required argument: 'x'. {FOLLOW} audit(params, model, x)."),
 ]  # fmt: skip
 

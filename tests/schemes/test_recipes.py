@@ -18,6 +18,7 @@ from table import DYNAMICS, key_data, raw
 
 import jaxinit
 from jaxinit import initializers, recipes
+from jaxinit._random.elementary import guard_from, inverse_softplus
 from jaxinit._schemes import time_scales
 
 KEY = jax.random.key(12)
@@ -291,6 +292,18 @@ def test_time_scales_are_those_of_the_oracle(bits):
     tolerance = {32: 2e-6, 64: 1e-14}[bits]
     np.testing.assert_allclose(made, np.log(np.expm1(y)), rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(gates, np.log1p(u * 782), rtol=tolerance)
+
+
+def test_small_steps_take_the_short_way_with_the_same_bits():
+    """The long way takes a second exponential, of eight products and more."""
+    logarithms = jnp.log(jnp.linspace(1e-4, 0.339, 1000))
+
+    def inverse(largest):
+        return jax.jit(lambda x: inverse_softplus(x, guard_from(x), largest))
+
+    assert raw(inverse(0.339)(logarithms)) == raw(inverse(1.0)(logarithms))
+    short, long = (inverse(largest).lower(logarithms).as_text() for largest in (0.339, 1.0))
+    assert short.count("multiply") <= long.count("multiply") - 8
 
 
 def test_hippo_remembers_a_polynomial():
