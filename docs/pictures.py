@@ -66,7 +66,7 @@ def times() -> list[tuple[str, float, float]]:
 def make() -> plt.Figure:
     """Seconds until a tree of parameters is there."""
     found = times()
-    figure, axis = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     for offset, colour, column, label in (
         (0.2, THEIRS, 2, "jit(init)"),
         (-0.2, OURS, 1, "jaxinit.materialize, the same bits"),
@@ -75,7 +75,7 @@ def make() -> plt.Figure:
         bars = axis.barh(places, [row[column] for row in found], 0.38, color=colour, label=label)
         axis.bar_label(bars, fmt="%.3g s", padding=3, fontsize=8)
     axis.set_yticks(range(len(found)), [row[0] for row in found])
-    axis.set(xscale="log", xlim=(0.5, 400), xlabel="seconds from nothing to ready (2-core CPU)")
+    axis.set(xscale="log", xlim=(0.2, 400), xlabel="seconds from nothing to ready (2-core CPU)")
     axis.legend(loc="lower right")
     return figure
 
