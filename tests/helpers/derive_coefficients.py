@@ -111,7 +111,8 @@ def _inner(spec: Spec, x: mp.mpf) -> mp.mpf:
 
 
 def _polynomial(powers: tuple[int, ...], coefficients: list[mp.mpf], x: mp.mpf) -> mp.mpf:
-    return mp.fsum(a * x**power for power, a in zip(powers, coefficients, strict=True))
+    terms = (a * x**power for power, a in zip(powers, coefficients, strict=True))
+    return sum(terms, start=mp.mpf(0))
 
 
 def _extremes(errors: list[mp.mpf], count: int) -> list[int]:
