@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from . import coefficients as c
-from .coefficients import Polynomial
+from .coefficients import Composed, Polynomial
 from .portable import Guard, guard_of, horner, sqrt
 
 Array = jax.Array
@@ -66,6 +66,20 @@ def evaluate(polynomial: Polynomial, x: Array, width: Width, guard: Guard) -> Ar
     if polynomial.center:
         x = x - width.float(polynomial.center)
     return horner(x, [width.float(a) for a in polynomial.coefficients], guard)
+
+
+def evaluate_composed(polynomial: Composed, x: Array, width: Width, guard: Guard) -> Array:
+    """P(q(x)) in Horner's form: from one power to the next by q(x), or by its square."""
+    inner = [width.float(a) for a in polynomial.inner]
+    z = horner(x, [*inner[:-1], x + inner[-1]], guard)
+    by = {1: z, 2: z * z}
+    terms = list(zip(polynomial.powers, polynomial.coefficients, strict=True))
+    power, last = terms[-1]
+    total: Any = width.float(last)
+    for lower, coefficient in terms[-2::-1]:
+        total = guard(total * by[power - lower]) + width.float(coefficient)
+        power = lower
+    return total
 
 
 def minus_log(y: Array, width: Width, guard: Guard, power: int = 0) -> Array:

@@ -198,6 +198,10 @@ def written(value: Any) -> str:
 class Drawn(Initializer):
     """Independent values: a factor times those of a distribution of unit scale."""
 
+    @property
+    def name(self) -> str:
+        return self.label or _name(self)
+
     @abstractmethod
     def law(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Law, float]:
         """The distribution of unit scale, and the factor."""
@@ -228,6 +232,12 @@ class Drawn(Initializer):
             return draw.fill(0, shape, dtype, out_sharding)
         check_spread(self.name, law.magnitudes(dtype.kind == "c"), dtype, factor)
         return draw.draw(key, law, shape, dtype, factor, out_sharding)
+
+
+@lru_cache(maxsize=4096)
+def _name(init: Drawn) -> str:
+    """The factory's name; reading all options for it in each check took a fifth of a small call."""
+    return init.call()[0]
 
 
 @lru_cache(maxsize=4096)

@@ -17,14 +17,14 @@ def layout_of(
     name: str, layout: Layout | None, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> Layout:
     """The layout that is given, or the one of the axes."""
-    if layout is None and _are_defaults(in_axis, out_axis, batch_axis):
+    if layout is None and are_defaults(in_axis, out_axis, batch_axis):
         return DENSE
     axes = Layout.of(name, in_axis, out_axis, batch_axis)
     given = {role: (getattr(axes, role), getattr(DENSE, role)) for role in _ROLES}
     return check_layout(name, layout, **given) or axes
 
 
-def _are_defaults(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> bool:
+def are_defaults(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> bool:
     """Whether these are the axes of a dense layer, as the factories write them."""
     ints = type(in_axis) is type(out_axis) is int
     return ints and (in_axis, out_axis) == (-2, -1) and type(batch_axis) is tuple and not batch_axis

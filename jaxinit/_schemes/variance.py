@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -180,6 +181,31 @@ def named_scaling(
     fans: Sequence[float] | None,
 ) -> Initializer:
     """``variance_scaling`` as the function ``name``, which errors speak of."""
+    defaults = dtype is layout is fans is None and layout_options.are_defaults(
+        in_axis, out_axis, batch_axis
+    )
+    if defaults and tuple(map(type, scheme)) == (float, str, str):
+        return _plain(name, scheme)
+    return _checked(name, scheme, in_axis, out_axis, batch_axis, dtype, layout=layout, fans=fans)
+
+
+@lru_cache(maxsize=256)
+def _plain(name: str, scheme: tuple[float, Mode, DistributionName]) -> Initializer:
+    """Of a dense layer, made once: the pure functions make their initializer in every call."""
+    return _checked(name, scheme, -2, -1, (), None, layout=None, fans=None)
+
+
+def _checked(
+    name: str,
+    scheme: tuple[float, Mode, DistributionName],
+    in_axis: Axes,
+    out_axis: Axes,
+    batch_axis: Axes,
+    dtype: DType,
+    *,
+    layout: Layout | None,
+    fans: Sequence[float] | None,
+) -> Initializer:
     scale, mode, distribution = scheme
     refuse_key(name, in_axis)
     checked = check_positive(name, "scale", scale)

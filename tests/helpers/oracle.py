@@ -89,6 +89,19 @@ class Arithmetic:
             total = x * total + self.f(a)
         return total
 
+    def composed(self, name, x):
+        """P(q(x)), both in Horner's form; a gap of two powers is one product with q(x)^2."""
+        table = self.table(name)
+        z = x + self.f(table.inner[-1])
+        for a in table.inner[-2::-1]:
+            z = z * x + self.f(a)
+        square, below = z * z, (*table.powers[:-1][::-1],)
+        total, power = self.f(table.coefficients[-1]), table.powers[-1]
+        for lower, a in zip(below, table.coefficients[-2::-1], strict=True):
+            total = total * (z if power - lower == 1 else square) + self.f(a)
+            power = lower
+        return total
+
     def fold(self, w):
         signed = w.view(self.i)
         return np.where(signed < 0, ~signed, signed)
@@ -156,8 +169,7 @@ class Arithmetic:
     def truncated(self, w, bound=2.0):
         if self.bits == 32 and bound == 2.0:
             u = self.magnitude(self.fold(w))
-            s = np.sqrt(self.f(math.erf(math.sqrt(2)) ** -2) - u * u)
-            return self.signed(u * self.poly("TRUNCATED", s), w)
+            return self.signed(u * self.composed("TRUNCATED", u * u), w)
         mass, outside = math.erf(bound / math.sqrt(2)), math.erfc(bound / math.sqrt(2))
         m = self.fold(w)
         u = self.magnitude(m) * self.f(mass)
