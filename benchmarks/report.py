@@ -105,7 +105,7 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
         },
     ),
     "saving": (
-        "Saving, from nothing to disk (user: materialize, then write with NumPy; numpy: that write alone)",
+        "Saving, from nothing to disk (user: materialize, then write; numpy: that write alone)",
         {**_PROBES, "MiB/s": _field("mib_per_second"), "x user": _over("user")},
     ),
     "limited": (

@@ -17,6 +17,8 @@ PAGES = {  # and what each needs to be installed
     "equinox.md": "equinox",
     "keras.md": "keras",
     "index.md": "jaxinit",
+    "checking.md": "jaxinit",
+    "choosing.md": "jaxinit",
     "recipes.md": "jaxinit",
     "stream.md": "jaxinit",
     "tutorials/classifier.md": "optax",
