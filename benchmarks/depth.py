@@ -185,8 +185,8 @@ def _panel(
     key: str,
     predicted: str,
 ) -> None:
-    low, high = (0.5, 2.0) if key == "std" else (0.25, 4.0)
-    band = f"within a factor of {high:g}"
+    what, high = ("signal", 2.0) if key == "std" else ("gradient", 4.0)
+    low, band = 1 / high, f"band of the {what}: a factor of {high:g} either way"
     axis.axhspan(low, high, color="#2b5c8a", alpha=0.08, linewidth=0, label=band)
     for rule, colour in (("flax", "#999999"), ("critical", "#2b5c8a")):
         m = results[network, name, rule]
