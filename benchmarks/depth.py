@@ -1,7 +1,10 @@
 """Signal through deep plain networks: autoinit's critical rule beside Flax's defaults.
 
     python -m benchmarks.depth            # prints the table, writes docs/signal.png
-    python -m benchmarks.depth --quick    # two seeds, a tenth of the size
+    python -m benchmarks.depth --quick    # two seeds, a tenth of the size, no files
+
+What was measured is kept in benchmarks/depth.json; only what that file lacks is measured. Remove it
+to measure everything again.
 
 A 100-layer MLP of width 1,024 and a 50-layer CNN of 512 channels on 8 x 8 places, no norms and no
 residual branches; medians of five seeds of what ``jaxinit.propagate`` measures and predicts. The
@@ -15,8 +18,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +41,11 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": nn.gelu,
     "silu": nn.silu,
 }
-Results = dict[tuple[str, str, str], dict[str, Any]]  # by network, activation, rule
+Case = tuple[str, str, str]  # network, activation, rule
+Results = dict[Case, dict[str, np.ndarray]]
 KEYS = ("std", "predicted", "gradient", "predicted_gradient", "cosine")
+KEPT = Path(__file__).with_name("depth.json")
+PICTURE = Path("docs/signal.png")
 
 
 class Mlp(nn.Module):
@@ -178,8 +185,8 @@ def _panel(
     key: str,
     predicted: str,
 ) -> None:
-    low, high = (0.5, 2.0) if key == "std" else (0.25, 4.0)
-    band = f"within a factor of {high:g}"
+    what, high = ("signal", 2.0) if key == "std" else ("gradient", 4.0)
+    low, band = 1 / high, f"band of the {what}: a factor of {high:g} either way"
     axis.axhspan(low, high, color="#2b5c8a", alpha=0.08, linewidth=0, label=band)
     for rule, colour in (("flax", "#999999"), ("critical", "#2b5c8a")):
         m = results[network, name, rule]
@@ -194,36 +201,55 @@ def _panel(
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def read(path: Path) -> Results:
+    """What was kept."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    found = {}
+    for name, m in kept.items():
+        network, activation, rule = name.split()
+        found[network, activation, rule] = {k: np.array(m[k], np.float64) for k in KEYS}
+    return found
+
+
+def write(results: Results, path: Path) -> None:
+    """Keep it, in four digits."""
+    kept = {
+        " ".join(case): {k: [_rounded(x) for x in m[k].tolist()] for k in KEYS}
+        for case, m in results.items()
+    }
+    path.write_text(json.dumps(kept, indent=0).replace(",\n", ", ") + "\n")
+
+
+def _rounded(x: float) -> float | None:
+    return None if np.isnan(x) else float(f"{x:.4g}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--results", type=Path, help="a folder to keep what was measured in")
-    parser.add_argument("--out", type=Path, default=Path("docs/signal.png"))
     parsed = parser.parse_args(arguments)
-    results = {}
+    results = {} if parsed.quick else read(KEPT)
     with tempfile.TemporaryDirectory() as folder:  # seeds share what is compiled
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-        _fill(results, parsed.quick, parsed.results)
+        for case, m in missing(results, parsed.quick):
+            print(*case, *(f"{k} {m[k].min():.3g} to {m[k].max():.3g}" for k in KEYS[::2]))
+            results[case] = m
+            if not parsed.quick:
+                write(results, KEPT)
     Console(width=130).print(table(results))
-    figure({case: m for case, m in results.items() if case[0] in ("mlp", "cnn")}, parsed.out)
+    drawn = {case: m for case, m in results.items() if case[0] in _NETWORKS}
+    figure(drawn, Path(tempfile.gettempdir()) / "signal.png" if parsed.quick else PICTURE)
 
 
-def _fill(results: Results, quick: bool, folder: Path | None) -> None:
-    """Measure every case that is not in the folder yet, one after another."""
+def missing(results: Results, quick: bool) -> Iterator[tuple[Case, dict[str, np.ndarray]]]:
+    """Measure every case that is not among the results, one after another."""
     for network, study in studies(quick).items():
         for rule in study.rules:
             for name in ACTIVATIONS:
-                case = network, name, rule
-                kept = folder and folder / f"{'-'.join(case)}.npz"
-                if kept and kept.exists():
-                    results[case] = dict(np.load(kept))
-                    continue
-                results[case] = m = measured(study, name, rule, 2 if quick else 5)
-                print(*case, *(f"{k} {m[k].min():.3g} to {m[k].max():.3g}" for k in KEYS[::2]))
-                if kept:
-                    np.savez(kept, **m)
+                if (network, name, rule) not in results:
+                    yield (network, name, rule), measured(study, name, rule, 2 if quick else 5)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "laws": ("By distribution and dtype", _ARRAYS),
     "models": ("Kernels of models", _ARRAYS),
     "orthogonal": (
-        "Orthogonal matrices (jax as it is called, not jitted; cholesky fails for some squares)",
+        "Orthogonal matrices (JAX is called without jit; cholesky fails for some squares)",
         {"ms": _field("seconds", 1e-3), "±": _field("spread", 1e-3), "x jax": _over("jax")},
     ),
     "sharded orthogonal": (
@@ -105,7 +105,7 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
         },
     ),
     "saving": (
-        "Saving, from nothing to disk (user: materialize, then write; numpy: the write alone)",
+        "Saving, from nothing to disk (user: materialize, then write; numpy: that write alone)",
         {**_PROBES, "MiB/s": _field("mib_per_second"), "x user": _over("user")},
     ),
     "limited": (
@@ -142,7 +142,10 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     for name, (title, cells) in TABLES.items():
         of_table = {case: found for (table, case), found in cases.items() if table == name}
         if of_table:
-            parts.append(f"## {title}\n\n{_table(of_table, cells)}")
+            heading, _, remark = title.removesuffix(")").partition(" (")
+            parts.append(f"## {heading}")
+            parts += [f"{remark[0].upper()}{remark[1:]}."] if remark else []
+            parts.append(_table(of_table, cells))
     return "\n\n".join(parts) + "\n"
 
 

@@ -102,7 +102,7 @@ def table(
     lines.append(_GAP.join("-" * widths[i] for i in kept))
     for row in cells[1:]:
         lines += _row(row, kept, widths, right)
-        lines += [line for i in below if row[i] for line in _indented(row[i], width)]
+        lines += [line for i in below if row[i] for line in wrapped(row[i], "    ", width)]
     if len(kept) < len(columns):
         left_out = ", ".join(headings[i] for i in columns if i not in kept)
         lines += _wrapped(f"(columns too many for {width} characters: {left_out})", width)
@@ -161,8 +161,10 @@ def _wrapped(text: str, width: int) -> list[str]:
     return [*lines, line.rstrip()] if line.strip() else lines
 
 
-def _indented(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(width, 24), initial_indent="    ", subsequent_indent="    ")
+def wrapped(text: str, indent: str = "", width: int | None = None) -> list[str]:
+    """The text in indented lines, as wide as the terminal or ``width`` characters."""
+    least = max(width or terminal_width(), 24)
+    return textwrap.wrap(text, least, initial_indent=indent, subsequent_indent=indent)
 
 
 def html_table(

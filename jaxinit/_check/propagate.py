@@ -26,14 +26,14 @@ Tree = Any
 _COLUMNS = (
     Column("path", "layer"),
     Column("feeds", "feeds"),
-    Column("mean", "mean", 2),
     Column("std", "std"),
     Column("predicted", "predicted"),
-    Column("dead", "dead", 2),
-    Column("saturated", "saturated", 2),
-    Column("cosine", "cosine", 2),
     Column("gradient", "gradient std"),
     Column("predicted_gradient", "predicted"),
+    Column("cosine", "cosine", 2),
+    Column("dead", "dead", 2),
+    Column("saturated", "saturated", 2),
+    Column("mean", "mean", 2),  # the last are left out where the terminal is narrow
 )
 _CURVES = (
     Curve("signal, standard deviation", "std", "predicted"),

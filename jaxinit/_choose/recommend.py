@@ -24,7 +24,8 @@ class Recommendation(NamedTuple):
     source: str
 
     def __str__(self) -> str:
-        return f"{self.initializer!r}\n  {self.reason}\n  Source: {self.source}."
+        told = _text.wrapped(self.reason, "  ") + _text.wrapped(f"Source: {self.source}.", "  ")
+        return "\n".join([repr(self.initializer), *told])
 
     def _repr_html_(self) -> str:
         return _text.notebook(repr(self.initializer), (), (), notes=(self.reason, self.source))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.depth import errors, measured, studies
+from benchmarks.depth import ACTIVATIONS, KEPT, errors, measured, read, studies, write
 
 STABLE = ("relu", "tanh", "selu", "elu")
 
@@ -25,3 +25,12 @@ def test_flax_defaults_do_not():
     """A power twin: the same network from Flax's own start."""
     found = measured(studies(quick=False)["mlp"], "relu", "flax", seeds=1)
     assert found["std"].min() < 1e-6
+
+
+def test_the_picture_is_drawn_from_what_was_kept(tmp_path):
+    kept = read(KEPT)
+    for network in ("mlp", "cnn"):
+        rules = studies(quick=False)[network].rules
+        assert {(network, name, rule) for name in ACTIVATIONS for rule in rules} <= set(kept)
+    write(kept, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == KEPT.read_text()

@@ -17,6 +17,8 @@ PAGES = {  # and what each needs to be installed
     "equinox.md": "equinox",
     "keras.md": "keras",
     "index.md": "jaxinit",
+    "checking.md": "jaxinit",
+    "choosing.md": "jaxinit",
     "recipes.md": "jaxinit",
     "stream.md": "jaxinit",
     "tutorials/classifier.md": "optax",
@@ -60,7 +62,7 @@ def test_the_check_can_fail():
 
 # What has no entry of its own: modules, numbers, and the functions of which the factory has one.
 ELSEWHERE = {"initializers", "layouts", "linen", "nnx", "recipes", "zeros_init", "ones_init"}
-ELSEWHERE |= {"zeros", "ones"}
+ELSEWHERE |= {"zeros", "ones", "autoinit"}  # autoinit by its two methods
 
 
 def test_the_reference_has_every_public_name():
@@ -69,3 +71,14 @@ def test_the_reference_has_every_public_name():
     modules = (jaxinit, initializers, layouts, recipes)
     public = {name for module in modules for name in module.__all__}
     assert public - listed - ELSEWHERE == set()
+
+
+def too_long(page):
+    """The lines of its code that a column of the site would cut off."""
+    return [line for _, code in BLOCK.findall(page) for line in code.splitlines() if len(line) > 88]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")) + sorted(DOCS.glob("tutorials/*.md")))
+def test_code_fits_the_page(page):
+    assert too_long(page.read_text()) == []
+    assert too_long(f"```python\n{'x' * 89}\n```\n") == ["x" * 89]  # the check can fail
