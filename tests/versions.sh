@@ -2,7 +2,7 @@
 # Run the tests with the oldest, the CI's and the newest JAX, on Python 3.11 to 3.13, and print the
 # table that docs/stream.md keeps. It makes one environment for each row.
 #
-#   tests/versions.sh                                # everything; an hour or more on two cores
+#   tests/versions.sh                                # everything; a row takes five minutes on one core
 #   tests/versions.sh tests/random tests/schemes     # only these tests
 #   ROWS="3.13:newest" tests/versions.sh             # only this row
 #   FOLDER=/tmp/versions tests/versions.sh           # where the environments are made and kept

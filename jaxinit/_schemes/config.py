@@ -95,7 +95,8 @@ def _of_keras(name: Any, given: Any, factories: Factories, depth: int) -> Any:
             f"Keras's config needs a name as 'class_name' and a dict as 'config'; got "
             f"{shown(name)} and {shown(given)}."
         )
-    options = {str(k): _decoded(v, factories, depth) for k, v in (given or {}).items()}
+    kept = {str(k): v for k, v in (given or {}).items() if k != "seed"}  # it may be a generator
+    options = {k: _decoded(v, factories, depth) for k, v in kept.items()}
     if name in ("__numpy__", "__tensor__"):
         return _array(options.get("value"), options.get("dtype"))
     return keras.build(name, options, factories)

@@ -4,8 +4,9 @@
     >>> initializers.get({"class_name": "VarianceScaling", "config": {"distribution": "normal"}})
     lecun_normal()
 
-Keras calls a truncated normal "normal", and that is how its configs are read. A seed is left out:
-here the key is given to the call. ``input_axes`` and ``output_axes`` are axes of the kernel.
+Keras calls a truncated normal "normal", and that is how its configs are read. A seed, which may be
+a generator, is left out by who calls ``build``: here the key is given to the call. ``input_axes``
+and ``output_axes`` are axes of the kernel.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ def build(name: str, given: Config, factories: Factories) -> Any:
         why = "; STFT makes the fixed frames of a signal layer, not weights" * (name == "STFT")
         raise ValueError(f"Keras's {shown(name)} is not known here{why}.")
     defaults, make = CLASSES[name]
-    options = {option: value for option, value in given.items() if option != "seed"}
-    unknown = set(options) - set(defaults)
+    unknown = set(given) - set(defaults)
     if unknown:
         raise ValueError(f"Keras's {name} has no option {', '.join(sorted(unknown))}.")
-    return make(factories, **{**defaults, **options})
+    return make(factories, **{**defaults, **given})
 
 
 def _normal(name: str, own: str) -> Callable[..., Any]:

@@ -195,6 +195,7 @@ def uniform(lower, upper):
 
 # Keras's documentation: class, config, and for shape (100, 300) mean, std, least, largest.
 WIDENED = 1 / 0.87962566103423978
+GENERATOR = {"class_name": "SeedGenerator", "config": {"seed": 3, "name": "seed_generator"}}
 KERAS = [
     ("RandomNormal", {"stddev": 0.3}, (0, 0.3, -math.inf, math.inf)),
     ("RandomNormal", {"mean": 0.5, "stddev": 0.1, "seed": 3}, (0.5, 0.1, -math.inf, math.inf)),
@@ -207,7 +208,7 @@ KERAS = [
     ("VarianceScaling", {"distribution": "untruncated_normal"}, (0, 0.1, -math.inf, math.inf)),
     ("VarianceScaling", {"distribution": "uniform", "mode": "fan_avg"},
      uniform(-((3 / 200) ** 0.5), (3 / 200) ** 0.5)),
-    ("HeNormal", {"seed": 1}, (0, (2 / 100) ** 0.5, -0.33, 0.33)),
+    ("HeNormal", {"seed": GENERATOR}, (0, (2 / 100) ** 0.5, -0.33, 0.33)),
     ("LecunUniform", {}, uniform(-((3 / 100) ** 0.5), (3 / 100) ** 0.5)),
     ("GlorotUniform", {}, uniform(-((6 / 400) ** 0.5), (6 / 400) ** 0.5)),
     ("Constant", {"value": 2.0}, (2, 0, 2, 2)),
