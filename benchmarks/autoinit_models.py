@@ -40,7 +40,7 @@ class Ends(NamedTuple):
     worst: float
 
     def __str__(self) -> str:
-        return f"{self.signal:.2g}, {self.gradient:.2g}, {self.worst:.2g}"
+        return ", ".join(f"{float(f'{x:.2g}'):g}" for x in self)
 
 
 def ends(apply: Any, params: Any, inputs: Any) -> Ends:

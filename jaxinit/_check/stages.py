@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 import jax
@@ -59,7 +60,8 @@ class Staged:
         self, outputs: Sequence[Value], inputs: Sequence[Value], taps: Mapping[Value, Tap]
     ) -> None:
         self._outputs, self._inputs, self._taps = tuple(outputs), tuple(inputs), taps
-        self._stages = list(_stages(self._outputs, frozenset(inputs), taps))
+        with _lock:
+            self._stages = list(_stages(self._outputs, frozenset(inputs), taps))
 
     def __call__(
         self, arguments: Sequence[Any], sinks: Mapping[Value, Any]
@@ -106,6 +108,7 @@ class _Compiled:
 
 _MOST_STAGES, _MOST_PARTS = 500, 100_000
 _compiled = _Compiled()
+_lock = Lock()  # two threads that number parts at once could give two of them one number
 
 
 def _stages(
