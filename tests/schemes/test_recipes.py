@@ -402,7 +402,7 @@ REFUSED = [
     (lambda: recipes.layerwise_residual(-1), r"^layerwise_residual: layer must be an int from 0; got -1\.$"),
     (lambda: recipes.deepnet(3, side="left"), r"^deepnet: side must be one of encoder, decoder; got 'left'\.$"),
     (lambda: recipes.t_fixup(3, "left"), r"^t_fixup: side must be one of encoder, decoder; got 'left'\.$"),
-    (lambda: recipes.torch_gain("rellu"), r"^torch_gain: nonlinearity must be one of linear, conv1d, .*; got 'rellu'; did you mean relu, selu\?$"),
+    (lambda: recipes.torch_gain("rellu"), r"^torch_gain: nonlinearity must be one of linear, conv1d, .*; got 'rellu'; did you mean relu\?$"),
     (lambda: recipes.fixup(3, 1), r"^fixup: a branch needs at least two kernels; got 1\.$"),
     (lambda: recipes.forget_bias("igo"), r"^forget_bias: order must name one gate f; got 'igo'\.$"),
     (lambda: recipes.mimetic_attention(KEY, 8, 3), r"^mimetic_attention: heads=3 does not divide width=8\.$"),
