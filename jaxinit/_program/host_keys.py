@@ -16,7 +16,7 @@ import numpy as np
 
 from .._random.stream import is_typed_key, threefry2x32
 from . import jax_internals as internals
-from .ir import Op
+from .ir import SMALL, Op
 
 # What is done with words of 32 bits; where these overflow or shift too far, as XLA does.
 _OF_WORDS = {
@@ -29,9 +29,11 @@ _OF_WORDS = {
 def on_host(op: Op, args: list[Any]) -> list[Any] | None:
     """A rule for ``extend`` outside any jit: words, slices, and keys of threefry keys, in NumPy.
 
-    The values are JAX's own. Arrays of which this process has only a part are left to JAX.
+    The values are JAX's own. Large arrays, and those of which this process has only a part, are
+    left to JAX.
     """
-    if not (args and all(getattr(x, "is_fully_addressable", True) for x in args)):
+    small = all(value.aval.size <= SMALL for value in op.inputs)
+    if not (args and small and all(getattr(x, "is_fully_addressable", True) for x in args)):
         return None
     name, x = op.primitive.name, args[0]
     if name in _OF_WORDS and all(value.aval.dtype == np.uint32 for value in op.inputs):

@@ -26,7 +26,7 @@ from .._random.asked import note
 from .._random.stream import is_typed_key
 from . import jax_internals as internals
 
-_SMALL = 4096  # the most elements of a value that is computed once, before all leaves
+SMALL = 4096  # the most elements of a value that is computed once, before all leaves
 
 
 @dataclass(eq=False, slots=True)
@@ -214,7 +214,7 @@ def _op(op: Op, avals: Sequence[Any]) -> Op:
         and op.primitive.name != internals.PLATFORM_INDEX
         and not internals.is_kernel(op.primitive)
         and all(v.op.exact if v.op else not internals.is_float(v.aval) for v in op.inputs)
-        and all(not internals.is_float(aval) and aval.size <= _SMALL for aval in avals)
+        and all(not internals.is_float(aval) and aval.size <= SMALL for aval in avals)
     )
     return op
 

@@ -73,6 +73,13 @@ def test_a_split_that_depends_on_its_size_is_left_to_jax():
         assert left(lambda key: [CASES["split"](key)], KEY) == {"random_split"}
 
 
+def test_a_large_array_is_not_copied_to_the_host():
+    program = Builder().program(jax.make_jaxpr(lambda x: x[2:4])(jnp.arange(5000)))
+    assert on_host(program.outputs[0].op, [jnp.arange(5000)]) is None
+    program = Builder().program(jax.make_jaxpr(lambda x: x[2:4])(jnp.arange(50)))
+    assert on_host(program.outputs[0].op, [jnp.arange(50)])[0].tolist() == [2, 3]
+
+
 def test_keys_do_not_add_programs():
     """A tree of any depth compiles the programs of its arrays, and nothing for their keys."""
 
