@@ -142,7 +142,7 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
     """The arrays of the tree, once it is known to have some."""
     found = arrays(params)
     if not found:
-        what = f"a {type(params).__name__}" if jax.tree.leaves(params) else "an empty tree"
+        what = f"{_text.kind(params)}" if jax.tree.leaves(params) else "an empty tree"
         raise TypeError(
             f"audit: expected a tree of arrays, as model.init returns, or the path of a "
             f"checkpoint; got {what}, which holds no arrays."
@@ -150,7 +150,7 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
     for path, x in found:
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
-                f"audit: {path!r} is a {type(x).__name__}, which has no values; make them first, "
+                f"audit: {path!r} is {_text.kind(x)}, which has no values; make them first, "
                 f"as by jaxinit.materialize."
             )
     return found

@@ -92,8 +92,7 @@ def propagate(
     """
     if loss is not None and not callable(loss):
         raise TypeError(
-            f"propagate: loss must be a function of what apply_fn returns; got a "
-            f"{type(loss).__name__}."
+            f"propagate: loss must be a function of what apply_fn returns; got {_text.kind(loss)}."
         )
     reading = read("propagate", apply_fn, params, inputs, kwargs)
     check_values("propagate", reading)
@@ -149,7 +148,7 @@ def check_values(call: str, reading: Reading) -> None:
             )
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
-                f"{call}: expected arrays with values; got a {type(x).__name__} of shape "
+                f"{call}: expected arrays with values; got {_text.kind(x)} of shape "
                 f"{tuple(x.shape)}. What shapes alone can tell, jaxinit.infer tells."
             )
 
@@ -159,7 +158,7 @@ def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
     if loss is not None:
         value = jax.jit(loss)(result)
         if not has_shape(value):
-            got = f"a {type(value).__name__}"
+            got = f"{_text.kind(value)}"
         elif value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
             got = f"{value.dtype} of shape {value.shape}"
         else:

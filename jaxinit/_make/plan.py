@@ -294,7 +294,7 @@ class Plan:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ValueError(
                 f"{call}: out_shardings must be the tree, a prefix of it, one sharding, or a "
-                f"function of (path, shape); got a {type(given).__name__} that does not fit "
+                f"function of (path, shape); got {_text.kind(given)} that does not fit "
                 f"({reason}). Start from jax.eval_shape of the init function."
             ) from None
         flat = jax.tree.leaves(spread, is_leaf=is_sharding)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .. import _text
 from .trace import Trace, trace
 from .trees import has_shape
 
@@ -125,5 +126,4 @@ def _described(x: Any) -> str:
     if x is None or isinstance(x, bool | int | float | str):
         return repr(x)[:40]
     arrays = sum(map(has_shape, jax.tree.leaves(x)))
-    kind = type(x).__name__
-    return f"a {kind} of {arrays} arrays" if arrays else f"a {kind}"
+    return _text.kind(x) + (f" of {arrays} arrays" if arrays else "")

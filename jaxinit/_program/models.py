@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .. import _text
+
 
 class HasInit(Protocol):
     """A model with an ``init`` function, of flax.linen or Haiku for example."""
@@ -26,8 +28,8 @@ def init_function(call: str, given: Any) -> Callable[..., Any]:
     if _is_nnx_module(given):
         kind = type(given).__name__
         raise TypeError(
-            f"{call}: expected a class of NNX, not a module that is made already; got a {kind}. "
-            f"Write {call}({kind}, ...) with the arguments of {kind} after it."
+            f"{call}: expected a class of NNX, not a module that is made already; got "
+            f"{_text.kind(given)}. Write {call}({kind}, ...) with the arguments of {kind} after it."
         )
     if isinstance(given, type) and hasattr(given, "init_weights"):
         kind = given.__name__
@@ -40,8 +42,8 @@ def init_function(call: str, given: Any) -> Callable[..., Any]:
         function = getattr(given, "init_weights", given)
     if not callable(function):
         raise TypeError(
-            f"{call}: expected an init function first, as model.init; got a "
-            f"{type(given).__name__}. Write {call}(model.init, key, x)."
+            f"{call}: expected an init function first, as model.init; got "
+            f"{_text.kind(given)}. Write {call}(model.init, key, x)."
         )
     return function
 
@@ -50,21 +52,21 @@ def apply_function(call: str, given: Any) -> Callable[..., Any]:
     """The ``apply`` of a model, or the function given."""
     if _is_nnx_module(given):
         raise TypeError(
-            f"{call}: expected a function of (params, *inputs) first; got a "
-            f"{type(given).__name__} of NNX. Write graphdef, params = nnx.split(model) and give "
+            f"{call}: expected a function of (params, *inputs) first; got "
+            f"{_text.kind(given)} of NNX. Write graphdef, params = nnx.split(model) and give "
             f"lambda params, x: nnx.merge(graphdef, params)(x)."
         )
     function = _own(given, "apply", "init")
     if function is given and hasattr(given, "init_weights"):
         raise TypeError(
-            f"{call}: expected a function of (params, *inputs) first; got a "
-            f"{type(given).__name__}, which takes its inputs first. Give "
+            f"{call}: expected a function of (params, *inputs) first; got "
+            f"{_text.kind(given)}, which takes its inputs first. Give "
             f"lambda params, *inputs: model(*inputs, params=params)."
         )
     if not callable(function):
         raise TypeError(
-            f"{call}: expected a function of (params, *inputs) first, as model.apply; got a "
-            f"{type(given).__name__}."
+            f"{call}: expected a function of (params, *inputs) first, as model.apply; got "
+            f"{_text.kind(given)}."
         )
     return function
 

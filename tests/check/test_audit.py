@@ -319,7 +319,7 @@ def test_errors(tmp_path):
     [
         (None, "an empty tree"),
         ({}, "an empty tree"),
-        (3, "a int"),
+        (3, "an int"),
         (nn.Dense(8), "a Dense"),
         (NET.apply, "a method"),
     ],

@@ -377,7 +377,7 @@ ERRORS = [
     (
         lambda: plan(3),
         TypeError,
-        r"^plan: expected an init function first, as model\.init; got a int\.",
+        r"^plan: expected an init function first, as model\.init; got an int\.",
     ),
     (lambda: plan(None), TypeError, r"^plan: .*; got a NoneType\. Write plan\(model\.init, key, x"),
     (
@@ -405,7 +405,7 @@ ERRORS = [
         lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=lambda p, s: 3),
         TypeError,
         r"^materialize: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
-        r"got a int for 'a'",
+        r"got an int for 'a'",
     ),
     (
         lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=jax.make_mesh((8,), ("d",))),
