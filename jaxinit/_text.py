@@ -38,12 +38,6 @@ def counted(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else more or f'{one}s'}"
 
 
-def kind(value: object) -> str:
-    """The type of a value with its article: "an int", "a Mesh"."""
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
 def shape(sizes: Sequence[int]) -> str:
     """A shape as a person reads it: "3 x 4", or "scalar"."""
     return " x ".join(map(str, sizes)) or "scalar"

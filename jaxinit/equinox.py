@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import jax
 
-from . import _text, initializers, layouts
+from . import initializers, layouts
 from ._layers import fit
 from ._make.tree_init import tree_init
+from ._program.misuse import kind
 from ._schemes.fans import Layout
 
 try:
@@ -53,7 +54,7 @@ def layout(layer: eqx.Module) -> Layout:
     """
     if not isinstance(layer, _LAYERS):
         names = ", ".join(f"eqx.nn.{kind.__name__}" for kind in _LAYERS)
-        raise TypeError(f"equinox.layout: expected one of {names}; got {_text.kind(layer)}.")
+        raise TypeError(f"equinox.layout: expected one of {names}; got {kind(layer)}.")
     weight: Any = layer.weight
     axes = 0 if isinstance(layer, eqx.nn.Linear) else layer.num_spatial_dims
     found = Layout(in_axis=-1 - axes, out_axis=-2 - axes, **_window(layer))

@@ -13,6 +13,7 @@ from .. import _text
 from .._infer.advice import RULES
 from .._infer.advise import Wanted, advise
 from .._infer.infer import read
+from .._program.misuse import kind
 from .._program.models import HasApply
 from .._program.trees import arrays
 from . import array_rules, layer_rules, model_rules
@@ -142,7 +143,7 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
     """The arrays of the tree, once it is known to have some."""
     found = arrays(params)
     if not found:
-        what = f"{_text.kind(params)}" if jax.tree.leaves(params) else "an empty tree"
+        what = f"{kind(params)}" if jax.tree.leaves(params) else "an empty tree"
         raise TypeError(
             f"audit: expected a tree of arrays, as model.init returns, or the path of a "
             f"checkpoint; got {what}, which holds no arrays."
@@ -150,7 +151,7 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
     for path, x in found:
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
-                f"audit: {path!r} is {_text.kind(x)}, which has no values; make them first, "
+                f"audit: {path!r} is {kind(x)}, which has no values; make them first, "
                 f"as by jaxinit.materialize."
             )
     return found

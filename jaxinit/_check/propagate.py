@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _text
 from .._infer.infer import Reading, read
+from .._program.misuse import kind
 from .._program.models import HasApply
 from .._program.trees import has_shape
 from .figure import Curve
@@ -92,7 +93,7 @@ def propagate(
     """
     if loss is not None and not callable(loss):
         raise TypeError(
-            f"propagate: loss must be a function of what apply_fn returns; got {_text.kind(loss)}."
+            f"propagate: loss must be a function of what apply_fn returns; got {kind(loss)}."
         )
     reading = read("propagate", apply_fn, params, inputs, kwargs)
     check_values("propagate", reading)
@@ -148,7 +149,7 @@ def check_values(call: str, reading: Reading) -> None:
             )
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
-                f"{call}: expected arrays with values; got {_text.kind(x)} of shape "
+                f"{call}: expected arrays with values; got {kind(x)} of shape "
                 f"{tuple(x.shape)}. What shapes alone can tell, jaxinit.infer tells."
             )
 
@@ -158,7 +159,7 @@ def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
     if loss is not None:
         value = jax.jit(loss)(result)
         if not has_shape(value):
-            got = f"{_text.kind(value)}"
+            got = f"{kind(value)}"
         elif value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
             got = f"{value.dtype} of shape {value.shape}"
         else:

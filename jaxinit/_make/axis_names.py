@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from .. import _text
+from .._program.misuse import kind
 
 MeshAxes = str | tuple[str, ...] | None
 AxisRules = Sequence[tuple[str, MeshAxes]]
@@ -37,8 +37,7 @@ def check_rules(call: str, mesh: Mesh | AbstractMesh, rules: AxisRules) -> None:
     """Raises unless the rules are pairs that name axes of the mesh."""
     if not isinstance(mesh, Mesh | AbstractMesh):
         raise TypeError(
-            f"{call}: mesh must be a mesh of devices, as jax.make_mesh makes; got "
-            f"{_text.kind(mesh)}."
+            f"{call}: mesh must be a mesh of devices, as jax.make_mesh makes; got {kind(mesh)}."
         )
     for rule in rules:
         if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)):

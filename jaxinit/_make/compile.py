@@ -11,9 +11,9 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
-from .. import _text
 from .._program.host_keys import on_host
 from .._program.ir import Value, evaluate, extend, order
+from .._program.misuse import kind
 from .._program.threefry import fused_bits
 from .._random.draw import CPU_OPTIONS
 from .._random.stream import is_typed_key
@@ -171,6 +171,6 @@ def _check_value(call: str, name: str, x: Any) -> None:
         )
     if not isinstance(x, jax.Array | np.ndarray | np.generic):
         raise ValueError(
-            f"{call}: expected arrays with values; got {name} = {_text.kind(x)}, which "
+            f"{call}: expected arrays with values; got {name} = {kind(x)}, which "
             f"has a shape only. Call plan with the array itself, such as jax.random.key(0)."
         )

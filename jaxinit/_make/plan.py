@@ -16,6 +16,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec, Sharding
 
 from .. import _text
+from .._program.misuse import kind
 from .._program.models import HasInit, init_function
 from .axis_names import AxisRules, axis_names, check_rules, named_sharding
 from .compile import LeafSharding, Maker
@@ -294,7 +295,7 @@ class Plan:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ValueError(
                 f"{call}: out_shardings must be the tree, a prefix of it, one sharding, or a "
-                f"function of (path, shape); got {_text.kind(given)} that does not fit "
+                f"function of (path, shape); got {kind(given)} that does not fit "
                 f"({reason}). Start from jax.eval_shape of the init function."
             ) from None
         flat = jax.tree.leaves(spread, is_leaf=is_sharding)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 
-from .. import _text
+from .._program.misuse import kind
 from .recording import Leaf
 
 
@@ -31,7 +31,7 @@ def checked(call: str, leaf: Leaf, sharding: Any) -> Any:
     if not isinstance(sharding, Sharding):
         raise TypeError(
             f"{call}: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
-            f"got {_text.kind(sharding)} for {leaf.path!r}."
+            f"got {kind(sharding)} for {leaf.path!r}."
         )
     try:
         sharding.shard_shape(leaf.shape)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import GetAttrKey
 
-from .. import _text
+from .._program.misuse import kind
 from .._program.trees import has_shape
 from .._random.stream import check_key
 from ..initializers import get
@@ -177,9 +177,7 @@ def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
                 f"{path} ({leaf.dtype}{list(leaf.shape)} for {struct.dtype}{list(struct.shape)})"
             )
     if isinstance(given, str | int | float):
-        raise TypeError(
-            f"tree_init: only_missing must be a tree of arrays; got {_text.kind(given)}."
-        )
+        raise TypeError(f"tree_init: only_missing must be a tree of arrays; got {kind(given)}.")
     if wrong:
         raise ValueError(f"tree_init: leaves of only_missing do not fit: {', '.join(wrong)}.")
     return found

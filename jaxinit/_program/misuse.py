@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import _text
 from .trace import Trace, trace
 from .trees import has_shape
 
@@ -126,4 +125,10 @@ def _described(x: Any) -> str:
     if x is None or isinstance(x, bool | int | float | str):
         return repr(x)[:40]
     arrays = sum(map(has_shape, jax.tree.leaves(x)))
-    return _text.kind(x) + (f" of {arrays} arrays" if arrays else "")
+    return kind(x) + (f" of {arrays} arrays" if arrays else "")
+
+
+def kind(value: object) -> str:
+    """The type of a value with its article: "an int", "a Mesh"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

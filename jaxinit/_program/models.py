@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .. import _text
+from .misuse import kind
 
 
 class HasInit(Protocol):
@@ -26,16 +26,16 @@ class HasApply(Protocol):
 def init_function(call: str, given: Any) -> Callable[..., Any]:
     """The ``init`` of a model, the ``init_weights`` of one of Hugging Face, or what was given."""
     if _is_nnx_module(given):
-        kind = type(given).__name__
+        name = type(given).__name__
         raise TypeError(
             f"{call}: expected a class of NNX, not a module that is made already; got "
-            f"{_text.kind(given)}. Write {call}({kind}, ...) with the arguments of {kind} after it."
+            f"{kind(given)}. Write {call}({name}, ...) with the arguments of {name} after it."
         )
     if isinstance(given, type) and hasattr(given, "init_weights"):
-        kind = given.__name__
+        name = given.__name__
         raise TypeError(
             f"{call}: expected an init function, not a class whose objects hold their parameters; "
-            f"got {kind}. Write {call}({kind}(config, _do_init=False).init_weights, key, shape)."
+            f"got {name}. Write {call}({name}(config, _do_init=False).init_weights, key, shape)."
         )
     function = _own(given, "init", "apply")
     if function is given:  # a model of Hugging Face
@@ -43,7 +43,7 @@ def init_function(call: str, given: Any) -> Callable[..., Any]:
     if not callable(function):
         raise TypeError(
             f"{call}: expected an init function first, as model.init; got "
-            f"{_text.kind(given)}. Write {call}(model.init, key, x)."
+            f"{kind(given)}. Write {call}(model.init, key, x)."
         )
     return function
 
@@ -53,20 +53,20 @@ def apply_function(call: str, given: Any) -> Callable[..., Any]:
     if _is_nnx_module(given):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first; got "
-            f"{_text.kind(given)} of NNX. Write graphdef, params = nnx.split(model) and give "
+            f"{kind(given)} of NNX. Write graphdef, params = nnx.split(model) and give "
             f"lambda params, x: nnx.merge(graphdef, params)(x)."
         )
     function = _own(given, "apply", "init")
     if function is given and hasattr(given, "init_weights"):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first; got "
-            f"{_text.kind(given)}, which takes its inputs first. Give "
+            f"{kind(given)}, which takes its inputs first. Give "
             f"lambda params, *inputs: model(*inputs, params=params)."
         )
     if not callable(function):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first, as model.apply; got "
-            f"{_text.kind(given)}."
+            f"{kind(given)}."
         )
     return function
 
