@@ -240,7 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 write(results, KEPT)
     Console(width=130).print(table(results))
     drawn = {case: m for case, m in results.items() if case[0] in _NETWORKS}
-    figure(drawn, Path(tempfile.gettempdir()) / "signal.png" if parsed.quick else PICTURE)
+    if not parsed.quick:
+        figure(drawn, PICTURE)
 
 
 def missing(results: Results, quick: bool) -> Iterator[tuple[Case, dict[str, np.ndarray]]]:

@@ -76,8 +76,8 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "trees": ("Trees, from nothing to ready", _TREES),
     "sharded trees": (
         "Over several devices of one CPU: matrices of llamas of width 256, seven a block, or the "
-        "same stacked by vmap; by blocks, mesh and, if not one, processes (device_put: arrays that "
-        "are there already, put in the same places)",
+        "same stacked by vmap; by blocks, mesh and, if not one, processes (with device_put: arrays "
+        "that are there already, put in the same places)",
         {**_TREES, "checksum": _field("checksum")},
     ),
     "growth": ("The same at d = 64, by layers", _LEAVES),
@@ -142,7 +142,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     for name, (title, cells) in TABLES.items():
         of_table = {case: found for (table, case), found in cases.items() if table == name}
         if of_table:
-            heading, _, remark = title.removesuffix(")").partition(" (")
+            heading, _, remark = title[:-1].partition(" (") if title[-1] == ")" else (title, "", "")
             parts.append(f"## {heading}")
             parts += [f"{remark[0].upper()}{remark[1:]}."] if remark else []
             parts.append(_table(of_table, cells))

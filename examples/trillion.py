@@ -25,16 +25,10 @@ Shape = tuple[int, ...]
 MESH = {"fsdp": 32, "expert": 32, "tensor": 4}
 DATA = ("fsdp", "expert")  # what is not of an expert is divided by both
 
+WIDTH, HIDDEN, EXPERTS, DENSE = 7168, 2048, 384, 18432
+HEADS, GROUPS, VOCABULARY = 8192, 1024, 163840  # all heads together; all keys together
+
 # Shape, and the axes of the mesh that divide each axis.
-WIDTH, HIDDEN, EXPERTS, DENSE, HEADS, GROUPS, VOCABULARY = (
-    7168,
-    2048,
-    384,
-    18432,
-    8192,
-    1024,
-    163840,
-)
 ATTENTION = {
     "query": ((WIDTH, HEADS), (DATA, "tensor")),
     "key": ((WIDTH, GROUPS), (DATA, "tensor")),

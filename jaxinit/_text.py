@@ -262,7 +262,7 @@ def watched(title: str, items: Iterable[Item]) -> Iterator[Item]:
 
     The bar is shown on a terminal alone, on stderr, and goes away after the last item.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield from items
         return
     from rich.progress import MofNCompleteColumn

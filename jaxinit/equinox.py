@@ -53,7 +53,7 @@ def layout(layer: eqx.Module) -> Layout:
     Source: Equinox's documentation of its layers.
     """
     if not isinstance(layer, _LAYERS):
-        names = ", ".join(f"eqx.nn.{kind.__name__}" for kind in _LAYERS)
+        names = ", ".join(f"eqx.nn.{type_.__name__}" for type_ in _LAYERS)
         raise TypeError(f"equinox.layout: expected one of {names}; got {kind(layer)}.")
     weight: Any = layer.weight
     axes = 0 if isinstance(layer, eqx.nn.Linear) else layer.num_spatial_dims

@@ -143,7 +143,7 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
     """The arrays of the tree, once it is known to have some."""
     found = arrays(params)
     if not found:
-        what = f"{kind(params)}" if jax.tree.leaves(params) else "an empty tree"
+        what = kind(params) if jax.tree.leaves(params) else "an empty tree"
         raise TypeError(
             f"audit: expected a tree of arrays, as model.init returns, or the path of a "
             f"checkpoint; got {what}, which holds no arrays."

@@ -58,7 +58,7 @@ def draw(
         range(0, len(shown), step), names[::step], parse_math=False,
         rotation=40, ha="right", rotation_mode="anchor", fontsize=8,
     )  # fmt: skip
-    panels[-1].set_xlabel(heading if step == 1 else f"{heading}, one of {step} named")
+    panels[-1].set_xlabel(heading if step == 1 else f"{heading}, one in {step} named")
     return figure
 
 

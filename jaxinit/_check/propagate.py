@@ -14,7 +14,7 @@ from .. import _text
 from .._infer.infer import Reading, read
 from .._program.misuse import kind
 from .._program.models import HasApply
-from .._program.trees import has_shape
+from .._program.trees import Skeleton, has_shape
 from .figure import Curve
 from .findings import worst_first
 from .measure import cosine, layers, measure
@@ -141,12 +141,13 @@ def _is_batch(x: Any) -> bool:
 
 def check_values(call: str, reading: Reading) -> None:
     """Raise an error unless all arguments are arrays, and the inputs hold something."""
-    for n, x in enumerate(reading.arguments):
-        if n not in reading.mine and 0 in x.shape:
-            raise ValueError(
-                f"{call}: got an input of shape {tuple(x.shape)}, which holds no examples; give a "
-                f"batch."
-            )
+    inputs = [x for n, x in enumerate(reading.arguments) if n not in reading.mine]
+    if inputs and all(0 in x.shape for x in inputs):
+        raise ValueError(
+            f"{call}: got an input of shape {tuple(inputs[0].shape)}, which holds no examples; "
+            f"give a batch."
+        )
+    for x in reading.arguments:
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
                 f"{call}: expected arrays with values; got {kind(x)} of shape "
@@ -157,9 +158,10 @@ def check_values(call: str, reading: Reading) -> None:
 def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:
     """The loss, or the inner product of the outputs with fixed random numbers."""
     if loss is not None:
-        value = jax.jit(loss)(result)
+        skeleton, arrays = Skeleton.of(result)
+        value = jax.jit(lambda arrays: loss(skeleton.restored(arrays)))(arrays)
         if not has_shape(value):
-            got = f"{kind(value)}"
+            got = kind(value)
         elif value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
             got = f"{value.dtype} of shape {value.shape}"
         else:

@@ -34,8 +34,8 @@ class Observed(NamedTuple):
 def has_values(reading: Reading) -> bool:
     """Whether all arguments of the forward pass are arrays, not only their shapes or empty."""
     arrays = all(isinstance(x, jax.Array | np.ndarray | np.generic) for x in reading.arguments)
-    inputs = (x for n, x in enumerate(reading.arguments) if n not in reading.mine)
-    return arrays and all(0 not in x.shape for x in inputs)
+    inputs = [x for n, x in enumerate(reading.arguments) if n not in reading.mine]
+    return arrays and not (inputs and all(0 in x.shape for x in inputs))
 
 
 class Run:

@@ -62,6 +62,7 @@ class Staged:
         self._outputs, self._inputs, self._taps = tuple(outputs), tuple(inputs), taps
         with _lock:
             self._stages = list(_stages(self._outputs, frozenset(inputs), taps))
+            _compiled.keys.forget()
 
     def __call__(
         self, arguments: Sequence[Any], sinks: Mapping[Value, Any]
@@ -129,21 +130,22 @@ def _stages(
         left = tuple(value for value in mine if last.get(value, n) > n)
         outer = tuple(value for value in mine if value in taps)
         inner = [(place, v) for i, op in enumerate(ops) for place, v in _inner(op, taps, (i,))]
+        within = {value: n for n, value in enumerate(dict.fromkeys(v for _, v in inner))}
         key = (
             compiled.keys.program((*left, *outer), given),
             len(left),
             tuple((v.aval.shape, v.aval.dtype, v.aval.weak_type) for v in given),
             tuple(taps[value] for value in outer),
-            tuple((place, taps[value]) for place, value in inner),
+            tuple((place, within[value], taps[value]) for place, value in inner),
         )
         if key not in compiled.calls:
             apart = _apart(ops, given)
             passing = {apart[value]: _passing(taps[value]) for value in outer}
-            reporting = {value: taps[value] for _, value in inner}
+            reporting = {value: taps[value] for value in within}
             compiled.calls[key] = _call(
                 [apart[v] for v in given], [apart[v] for v in left], passing | reporting
             )
-        tapped = (*outer, *(value for _, value in inner))
+        tapped = (*outer, *within)
         ends = tuple(ending.get(n, ()))
         yield Stage(compiled.calls[key], given, left, tapped, outer, ends)
 

@@ -78,6 +78,8 @@ def evaluate_finite(function: Function, z: np.ndarray, derivative: bool = False)
 
     The row is made longer, to one of few sizes, as JAX compiles each operation for each size.
     """
+    if not z.size:
+        return z
     size = max(_SIZE, 1 << (z.size - 1).bit_length())
     values = evaluate(function, np.pad(z, (0, size - z.size), mode="edge"), derivative)
     if values.shape != (size,):

@@ -80,8 +80,12 @@ class Keys:
     _of_object: dict[tuple[str, int], tuple[Any, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """How many objects it holds on to."""
-        return len(self._of_object)
+        """How many numbers were given."""
+        return len(self._numbers)
+
+    def forget(self) -> None:
+        """Lets go of the objects that were numbered by their values; equal ones get the number."""
+        self._of_object = {at: x for at, x in self._of_object.items() if at[0] == "alive"}
 
     def leaf(self, output: Value) -> Signature:
         """The signature of the program of one output."""

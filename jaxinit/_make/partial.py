@@ -181,7 +181,7 @@ def _is_apart(value: Value) -> bool:
     """Whether the value is, up to reshaping, a known array, an input or the result of a scan."""
     while value.op is not None and value.op.primitive.name in primitives.KEEPS_ORDER:
         value = value.op.inputs[0]
-    return value.op is None or internals.is_scan(value.op.primitive)
+    return value.op is None or value.op.primitive.name == "scan"
 
 
 def _is_elementwise(op: Op) -> bool:
@@ -255,7 +255,7 @@ def _inside(op: Op, bodies: Sequence[Program], args: list[Any], window: Window) 
     if part is None:
         # A choice by platform has the index of its branch as a first argument.
         return at(body, args[len(args) - len(body.inputs) :], window)
-    if not internals.is_scan(op.primitive):
+    if op.primitive.name != "scan":
         index, *given = args
         branches: list[Callable[..., jax.Array]] = [
             lambda given, body=body: at(body, given, window) for body in bodies

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import GetAttrKey
 
 from .._program.misuse import kind
@@ -166,6 +167,8 @@ def _leaf_key(key: jax.Array, value: int) -> jax.Array:
 
 def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
     """The arrays of ``given`` by path, after checking them against the shapes."""
+    if isinstance(given, str | int | float):
+        raise TypeError(f"tree_init: only_missing must be a tree of arrays; got {kind(given)}.")
     found = {node.entries: node.leaf for node in _nodes(given)[0] if has_shape(node.leaf)}
     wrong = []
     for entries, leaf in found.items():
@@ -176,8 +179,6 @@ def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
             wrong.append(
                 f"{path} ({leaf.dtype}{list(leaf.shape)} for {struct.dtype}{list(struct.shape)})"
             )
-    if isinstance(given, str | int | float):
-        raise TypeError(f"tree_init: only_missing must be a tree of arrays; got {kind(given)}.")
     if wrong:
         raise ValueError(f"tree_init: leaves of only_missing do not fit: {', '.join(wrong)}.")
     return found
@@ -305,7 +306,9 @@ def _make(
         if alike not in makers:
             makers[alike] = jax.jit(lambda key: init(key, shape, dtype), out_shardings=sharding)
         made = makers[alike](key)
-    if not has_shape(made) or (made.shape, made.dtype) != (shape, dtype):
+    is_key = jnp.issubdtype(dtype, jax.dtypes.extended)
+    wanted = dtype if is_key else jax.dtypes.canonicalize_dtype(dtype)  # float32 without x64
+    if not has_shape(made) or (made.shape, made.dtype) != (shape, wanted):
         found = f"{made.dtype}{list(made.shape)}" if has_shape(made) else repr(made)[:40]
         raise ValueError(
             f"tree_init: the initializer of {path!r} made {found} for {dtype}{list(shape)}."

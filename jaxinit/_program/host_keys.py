@@ -33,7 +33,7 @@ def on_host(op: Op, args: list[Any]) -> list[Any] | None:
     left to JAX.
     """
     small = all(value.aval.size <= SMALL for value in op.inputs)
-    if not (args and small and all(getattr(x, "is_fully_addressable", True) for x in args)):
+    if not (args and small and all(_is_here(x) for x in args)):
         return None
     name, x = op.primitive.name, args[0]
     if name in _OF_WORDS and all(value.aval.dtype == np.uint32 for value in op.inputs):
@@ -46,8 +46,7 @@ def on_host(op: Op, args: list[Any]) -> list[Any] | None:
         return [_keys(found, x) if typed else found]
     if not internals.is_threefry(op.inputs[0].aval):
         return None
-    if name == "random_split" and internals.splits_alike(op.context):
-        shape = internals.split_shape(op.params)
+    if name == "random_split" and (shape := internals.split_shape(op.params, op.context)):
         index = np.arange(math.prod(shape), dtype=np.uint64).reshape(shape)
         return [_derived(x, (index >> np.uint64(32)).astype(np.uint32), index.astype(np.uint32))]
     if name == "random_fold_in":
@@ -55,6 +54,11 @@ def on_host(op: Op, args: list[Any]) -> list[Any] | None:
         if x.ndim == 0 or low.ndim in (0, x.ndim):
             return [_derived(x, np.zeros_like(low), low, elementwise=True)]
     return None
+
+
+def _is_here(x: Any) -> bool:
+    """Whether this process has all elements of an array, be it one of several that do."""
+    return getattr(x, "is_fully_addressable", True) or x.is_fully_replicated
 
 
 def _picked(op: Op, x: np.ndarray) -> np.ndarray:

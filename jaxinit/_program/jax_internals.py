@@ -132,11 +132,6 @@ def branch_for(
     return None if found is None else closed(found)
 
 
-def is_scan(primitive: core.Primitive) -> bool:
-    """Whether the operation is a ``lax.scan``."""
-    return primitive is primitives.scan_p
-
-
 class Control(NamedTuple):
     """A scan, while or cond in one common form.
 
@@ -299,14 +294,9 @@ def random_bits(params: Mapping[str, Any], recorded: Any) -> RandomBits:
     return RandomBits(width, shape, recorded.threefry_partitionable)
 
 
-def split_shape(params: Mapping[str, Any]) -> tuple[int, ...]:
-    """How many keys a random_split equation derives from each key, as a shape."""
-    return tuple(params["shape"])
-
-
-def splits_alike(recorded: Any) -> bool:
-    """Whether the i-th key of a split depends on i alone, and not on how many there are."""
-    return bool(recorded.threefry_partitionable)
+def split_shape(params: Mapping[str, Any], recorded: Any) -> tuple[int, ...] | None:
+    """How many keys a split derives from each key; None if the i-th depends on how many."""
+    return tuple(params["shape"]) if recorded.threefry_partitionable else None
 
 
 # Primitive -> the parameters that say what it does to axes, in the order of the result.

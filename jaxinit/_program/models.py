@@ -31,15 +31,15 @@ def init_function(call: str, given: Any) -> Callable[..., Any]:
             f"{call}: expected a class of NNX, not a module that is made already; got "
             f"{kind(given)}. Write {call}({name}, ...) with the arguments of {name} after it."
         )
-    if isinstance(given, type) and hasattr(given, "init_weights"):
+    if isinstance(given, type) and _is_hugging_face(given):
         name = given.__name__
         raise TypeError(
             f"{call}: expected an init function, not a class whose objects hold their parameters; "
             f"got {name}. Write {call}({name}(config, _do_init=False).init_weights, key, shape)."
         )
     function = _own(given, "init", "apply")
-    if function is given:  # a model of Hugging Face
-        function = getattr(given, "init_weights", given)
+    if function is given and _is_hugging_face(given):
+        function = given.init_weights
     if not callable(function):
         raise TypeError(
             f"{call}: expected an init function first, as model.init; got "
@@ -57,7 +57,7 @@ def apply_function(call: str, given: Any) -> Callable[..., Any]:
             f"lambda params, x: nnx.merge(graphdef, params)(x)."
         )
     function = _own(given, "apply", "init")
-    if function is given and hasattr(given, "init_weights"):
+    if function is given and _is_hugging_face(given):
         raise TypeError(
             f"{call}: expected a function of (params, *inputs) first; got "
             f"{kind(given)}, which takes its inputs first. Give "
@@ -69,6 +69,11 @@ def apply_function(call: str, given: Any) -> Callable[..., Any]:
             f"{kind(given)}."
         )
     return function
+
+
+def _is_hugging_face(given: Any) -> bool:
+    """Whether it is a Flax model of transformers, or the class of one."""
+    return hasattr(given, "init_weights") and hasattr(given, "config_class")
 
 
 def _own(given: Any, name: str, other: str) -> Any:

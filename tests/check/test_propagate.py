@@ -138,8 +138,8 @@ def test_complex_signals_keep_their_imaginary_part():
         assert row["predicted"] == pytest.approx(row["std"], rel=0.1)
 
     def along(made):  # the gradient of propagate's default objective
-        numbers = jax.random.normal(jax.random.split(jax.random.key(0), 1)[0], x.shape, complex)
-        return jnp.vdot(numbers.astype(jnp.complex64), made @ second).real
+        parts = np.random.default_rng(0).standard_normal((2, *x.shape), np.float32)
+        return jnp.vdot((parts[0] + 1j * parts[1]) / 2**0.5, made @ second).real
 
     gradient = jax.grad(along)(made)
     assert rows[0]["gradient"] == pytest.approx(float(jnp.std(gradient)), rel=1e-3)
@@ -292,6 +292,36 @@ def test_errors():
         ValueError, match=r"^propagate: got an input of shape \(0, .*; give a batch"
     ):
         propagate(apply, params, x[:0])
+
+
+def test_a_product_that_a_scan_in_a_scan_carries_and_stacks():
+    def apply(params, x):
+        def outer(x, kernels):
+            def inner(x, kernel):
+                made = x @ kernel
+                return x + jnp.tanh(made), made
+
+            x, made = jax.lax.scan(inner, x, kernels)
+            return x, made.sum(0)
+
+        x, made = jax.lax.scan(outer, x, params["w"])
+        return x + made.sum(0)
+
+    (row, *_) = propagate(apply, {"w": jnp.ones((2, 3, 8, 8)) / 8}, jnp.ones((4, 8))).rows
+    assert row["path"] == "w[0]"
+    assert row["gradient"] > 0
+
+
+def test_a_loss_is_given_what_the_function_returns():
+    def apply(params, x):
+        return {"y": x @ params["w"], "times": 3, "name": "a"}
+
+    def loss(out):
+        assert out["name"] == "a"
+        return sum((out["y"] ** 2).sum() for _ in range(out["times"]))
+
+    (row,) = propagate(apply, {"w": jnp.eye(4)}, jnp.arange(8.0).reshape(2, 4), loss=loss).rows
+    assert row["gradient"] == pytest.approx(6 * np.std(np.arange(8)), rel=1e-5)
 
 
 def test_equal_stages_are_compiled_once(monkeypatch):

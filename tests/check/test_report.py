@@ -84,7 +84,7 @@ def test_a_figure_names_the_rows_that_it_draws(tmp_path):
     report.plot(tmp_path / "x.png")
     (axis,) = jaxinit.audit(kernels)._figure().axes
     assert [t.get_text() for t in axis.get_xticklabels()] == [f"Dense_{n}" for n in range(0, 30, 2)]
-    assert axis.get_xlabel() == "parameter, one of 2 named"
+    assert axis.get_xlabel() == "parameter, one in 2 named"
     low, high = axis.get_ylim()
     assert high / low > 3.9  # so that noise does not look like a trend
 

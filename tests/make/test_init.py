@@ -114,6 +114,8 @@ def test_equinox_haiku_and_a_hugging_face_model():
     layer = nn.Dense(4)
 
     class Hugging:
+        config_class = None  # what tells it from other models with a method of that name
+
         def __call__(self, ids, params=None):
             return layer.apply(params, ids)
 
@@ -128,6 +130,14 @@ def test_equinox_haiku_and_a_hugging_face_model():
     )
     with pytest.raises(TypeError, match=message):
         jaxinit.init(Hugging, KEY, (1, 8))
+
+    class Own:  # no model of Hugging Face, though it has a method of that name
+        def __call__(self, key):
+            return layer.init(key, jnp.zeros((1, 8)))
+
+        init_weights = None
+
+    assert jaxinit.init(Own(), KEY)["params"]["kernel"].shape == (8, 4)
     message = r"^infer: .* Give lambda params, \*inputs: model\(\*inputs, params=params\)\.$"
     with pytest.raises(TypeError, match=message):
         jaxinit.infer(Hugging(), made, X)

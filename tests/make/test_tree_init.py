@@ -232,3 +232,9 @@ def test_colliding_hashes_are_an_error(monkeypatch):
     monkeypatch.setattr(tree, "path_hash", len)
     with pytest.raises(ValueError, match=r"have the same hash .* layers/0/bias, layers/0/kernel"):
         tree_init(KEY, shapes(), RULES)
+
+
+def test_float64_without_64_bit_types_is_float32():
+    with pytest.warns(UserWarning, match="float64 needs 64-bit types"):
+        made = tree_init(KEY, {"a": np.zeros((3, 4))}, [(".*", initializers.he_normal())])
+    assert made["a"].dtype == jnp.float32

@@ -131,7 +131,7 @@ def test_405_billion_parameters_are_planned_here():
         cwd=HERE.parents[1],
     )
     *_, total, devices = done.stdout.splitlines()
-    assert total == "1137 leaves, 405,853,388,800 elements, 756 GiB, 8 executables"
+    assert total == "1,137 leaves, 405,853,388,800 elements, 756 GiB, 8 executables"
     assert devices == "on 512 devices (fsdp=64,model=8): 1.477 GiB each"
 
 
