@@ -186,42 +186,32 @@ def named_scaling(
     )
     if defaults and tuple(map(type, scheme)) == (float, str, str):
         return _plain(name, scheme)
-    return _checked(name, scheme, in_axis, out_axis, batch_axis, dtype, layout=layout, fans=fans)
+    refuse_key(name, in_axis)
+    axes = layout_options.layout_of(name, layout, in_axis, out_axis, batch_axis)
+    known = None if fans is None else _check_fans(name, fans)
+    return _scaling(name, scheme, axes, known, dtype_name(name, dtype))
 
 
 @lru_cache(maxsize=256)
 def _plain(name: str, scheme: tuple[float, Mode, DistributionName]) -> Initializer:
     """Of a dense layer, made once: the pure functions make their initializer in every call."""
-    return _checked(name, scheme, -2, -1, (), None, layout=None, fans=None)
+    return _scaling(name, scheme, DENSE, None, None)
 
 
-def _checked(
+def _scaling(
     name: str,
     scheme: tuple[float, Mode, DistributionName],
-    in_axis: Axes,
-    out_axis: Axes,
-    batch_axis: Axes,
-    dtype: DType,
-    *,
-    layout: Layout | None,
-    fans: Sequence[float] | None,
+    axes: Layout,
+    fans: Fans | None,
+    dtype: str | None,
 ) -> Initializer:
     scale, mode, distribution = scheme
-    refuse_key(name, in_axis)
     checked = check_positive(name, "scale", scale)
     check_choice(name, "mode", mode, MODES)
     check_choice(name, "distribution", distribution, DISTRIBUTIONS)
-    axes = layout_options.layout_of(name, layout, in_axis, out_axis, batch_axis)
-    known = None if fans is None else _check_fans(name, fans)
     return layout_options.by_block(
         lambda block: VarianceScaling(
-            checked,
-            mode,
-            distribution,
-            block,
-            known,
-            dtype=dtype_name(name, dtype),
-            label=name,
+            checked, mode, distribution, block, fans, dtype=dtype, label=name
         ),
         axes,
     )
