@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import _text
@@ -43,7 +43,7 @@ def draw(
         raise ImportError("Report.plot needs Matplotlib: pip install matplotlib.") from None
     curves = [c for c in curves if any(_number(row, c.measured) is not None for row in rows)]
     told = {path: f for f in reversed(findings) for path in (f.path, *f.also)}
-    shown = [row for row in rows if row.get("path") in told or any(_drawn(row, curves))]
+    shown = [row for row in rows if row.get("path") in told or _is_drawn(row, curves)]
     step = math.ceil(len(shown) / _TICKS) or 1
     names = _names([str(row.get("path", "")) for row in shown])
     count = max(len(curves), 1)
@@ -62,16 +62,15 @@ def draw(
     return figure
 
 
-def _number(row: Row, key: str | None) -> float | None:
-    """The row's number under the key, if it has one that is finite."""
+def _number(row: Row, key: str | None, log: bool = False) -> float | None:
+    """The row's number under the key, if it has one that is finite and, on a log axis, above 0."""
     x = row.get(key) if key else None
-    return x if isinstance(x, int | float) and math.isfinite(x) else None
+    kept = isinstance(x, int | float) and math.isfinite(x) and (x > 0 or not log)
+    return x if kept else None
 
 
-def _drawn(row: Row, curves: Sequence[Curve]) -> Iterator[bool]:
-    for curve in curves:
-        x = _number(row, curve.measured)
-        yield x is not None and (x > 0 or not curve.log)
+def _is_drawn(row: Row, curves: Sequence[Curve]) -> bool:
+    return any(_number(row, curve.measured, curve.log) is not None for curve in curves)
 
 
 def _names(paths: Sequence[str]) -> list[str]:
@@ -86,8 +85,8 @@ def _draw_curve(axis: Any, curve: Curve, rows: Sequence[Row]) -> None:
     """One panel: points of what was measured, and what was expected."""
 
     def points(key: str | None) -> tuple[list[int], list[float]]:
-        found = [(i, x) for i, row in enumerate(rows) if (x := _number(row, key)) is not None]
-        kept = [(i, x) for i, x in found if x > 0 or not curve.log]
+        numbers = [(i, _number(row, key, curve.log)) for i, row in enumerate(rows)]
+        kept = [(i, x) for i, x in numbers if x is not None]
         return [i for i, _ in kept], [x for _, x in kept]
 
     places, values = points(curve.predicted)

@@ -141,10 +141,9 @@ def _is_batch(x: Any) -> bool:
 
 def check_values(call: str, reading: Reading) -> None:
     """Raise an error unless all arguments are arrays, and the inputs hold something."""
-    inputs = [x for n, x in enumerate(reading.arguments) if n not in reading.mine]
-    if inputs and all(0 in x.shape for x in inputs):
+    if empty := empty_inputs(reading):
         raise ValueError(
-            f"{call}: got an input of shape {tuple(inputs[0].shape)}, which holds no examples; "
+            f"{call}: got an input of shape {tuple(empty[0].shape)}, which holds no examples; "
             f"give a batch."
         )
     for x in reading.arguments:
@@ -153,6 +152,12 @@ def check_values(call: str, reading: Reading) -> None:
                 f"{call}: expected arrays with values; got {kind(x)} of shape "
                 f"{tuple(x.shape)}. What shapes alone can tell, jaxinit.infer tells."
             )
+
+
+def empty_inputs(reading: Reading) -> list[Any]:
+    """The inputs, if there are some and none of them has an element."""
+    inputs = [x for n, x in enumerate(reading.arguments) if n not in reading.mine]
+    return inputs if all(0 in x.shape for x in inputs) else []
 
 
 def objective(result: Any, loss: Callable[[Any], Any] | None = None) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .._infer.infer import Reading
 from .measure import layers
+from .propagate import empty_inputs
 from .reach import unreached
 from .stages import Staged
 
@@ -34,8 +35,7 @@ class Observed(NamedTuple):
 def has_values(reading: Reading) -> bool:
     """Whether all arguments of the forward pass are arrays, not only their shapes or empty."""
     arrays = all(isinstance(x, jax.Array | np.ndarray | np.generic) for x in reading.arguments)
-    inputs = [x for n, x in enumerate(reading.arguments) if n not in reading.mine]
-    return arrays and not (inputs and all(0 in x.shape for x in inputs))
+    return arrays and not empty_inputs(reading)
 
 
 class Run:

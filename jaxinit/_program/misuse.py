@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._random.stream import is_typed_key
 from .trace import Trace, trace
 from .trees import has_shape
 
@@ -107,9 +108,7 @@ def _takers(
 
 def _is_key(x: Any) -> bool:
     """Whether it is a random key of JAX, new or old."""
-    if not has_shape(x):
-        return False
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key) or (x.dtype, x.ndim) == (jnp.uint32, 1)
+    return has_shape(x) and (is_typed_key(x) or (x.dtype, x.ndim) == (jnp.uint32, 1))
 
 
 def _name(function: Any) -> str:
