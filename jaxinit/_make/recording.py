@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,10 +98,11 @@ def record(
     ``call`` is the name of the function in errors.
     """
     traced = trace_call(call, "model, key, x", init_fn, args, kwargs)
-    builder = Builder()
-    program = builder.program(traced.jaxpr)
-    whole = _reason_to_run_whole(builder, program, traced)
-    groups = () if whole else tuple(group(program.outputs, builder))
+    with _garbage_kept():
+        builder = Builder()
+        program = builder.program(traced.jaxpr)
+        whole = _reason_to_run_whole(builder, program, traced)
+        groups = () if whole else tuple(group(program.outputs, builder))
     executables = tuple(Executable(g.leaves, g.template.size) for g in groups)
     if whole:
         every = tuple(range(len(program.outputs)))
@@ -117,6 +120,23 @@ def record(
         program=program,
         groups=groups,
     )
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Pauses Python's collector of cyclic garbage.
+
+    A program of a thousand arrays is some hundred thousand objects, none of them garbage. The
+    collector would look at all of them again and again, and at all of JAX's, which takes longer
+    than making them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _reason_to_run_whole(builder: Builder, program: Program, traced: Trace) -> str | None:
