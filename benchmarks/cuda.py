@@ -29,7 +29,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
+import jaxinit
 from jaxinit import initializers
+from jaxinit._make.compile import Maker
 
 from .models import initial
 
@@ -157,7 +159,7 @@ def clocks(count: Counter[str], elements: int, nbytes: int) -> dict[str, float]:
 
 
 def compiling(layers: int) -> None:
-    """Seconds to compile a user's own jit(model.init), in turns."""
+    """Seconds to compile a user's own jit(model.init), or its plan, in turns."""
     for name, source in (("jax", jax.nn.initializers), ("jaxinit", initializers)) * 2:
         init, (_, tokens) = initial("linen", layers, source)
         made = lowered(
@@ -166,7 +168,24 @@ def compiling(layers: int) -> None:
         )
         start = time.perf_counter()
         made.compile()
-        print(f"{layers} layers, {name}: {time.perf_counter() - start:.1f} s")
+        middle = time.perf_counter()
+        programs = _all_programs(init, jax.random.key(0), tokens)
+        end = time.perf_counter()
+        print(
+            f"{layers} layers, {name}: jit {middle - start:.1f} s; materialize, "
+            f"{programs} programs, with their tracing {end - middle:.1f} s"
+        )
+
+
+def _all_programs(init: Callable[..., Any], *arguments: Any) -> int:
+    """Compiles what ``materialize`` does, and returns how many programs that are."""
+    planned = jaxinit.plan(init, *arguments)
+    first = {leaf.group: i for i, leaf in reversed(list(enumerate(planned.leaves)))}
+    maker = Maker(planned._recording, "benchmark")
+    with maker.compiling([_on_h100()] * len(planned.leaves)):
+        for i in first.values():
+            maker.program(i, _on_h100())
+    return len(first)
 
 
 def table() -> None:

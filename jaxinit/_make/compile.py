@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +14,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import PartitionSpec, Sharding
 
-from .._program.host_keys import on_host
+from .._program.host_keys import HostKeys, hosted, on_host
 from .._program.ir import Value, evaluate, extend, order
 from .._program.misuse import kind
 from .._program.threefry import fused_bits
@@ -34,9 +37,11 @@ class Maker:
         names = dict(zip(recording.program.inputs, recording.argument_names, strict=True))
         self.arguments = {names[value]: x for value, x in self._inputs.items()}
         self._where = {i: (g, n) for g in recording.groups for n, i in enumerate(g.leaves)}
-        self._known = dict(self._inputs)  # and the keys and integers that were computed so far
+        # The inputs, and the keys and integers that were computed so far.
+        self._known = {value: hosted(x) for value, x in self._inputs.items()}
         self._given: dict[Value, _Given] = {}
         self._compiled: dict[tuple[int, Any, int | None], Any] = {}
+        self._ahead: dict[tuple[int, Any, int | None], Future[Any]] = {}  # being compiled
 
     def _argument(self, value: Value) -> _Given:
         """An input; or a key or integers, computed at its first use together with what it needs."""
@@ -62,11 +67,34 @@ class Maker:
 
     def program(self, index: int, sharding: LeafSharding, length: int | None = None) -> Any:
         """The compiled program of one array, or of a window of it."""
-        owner, _ = self._where[index]
         at = self._recording.leaves[index].group, sharding, length
         if at not in self._compiled:
-            self._compiled[at] = _compile(owner, self._arguments(index), sharding, length)
+            ahead = self._ahead.pop(at, None)
+            made = ahead.result() if ahead else self._lowered(index, sharding, length).compile()
+            self._compiled[at] = made
         return self._compiled[at]
+
+    @contextmanager
+    def compiling(self, shardings: Sequence[LeafSharding]) -> Iterator[None]:
+        """Compiles the programs of all arrays, as many at a time as there are cores.
+
+        They are lowered here, as the settings of JAX belong to a thread, and compiled by others,
+        while the block makes arrays by those that are ready.
+        """
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            for index, sharding in enumerate(shardings):
+                at = self._recording.leaves[index].group, sharding, None
+                if at not in self._compiled and at not in self._ahead:
+                    lowered = self._lowered(index, sharding, None)
+                    self._ahead[at] = pool.submit(lowered.compile)
+            yield
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _lowered(self, index: int, sharding: LeafSharding, length: int | None) -> Any:
+        owner, _ = self._where[index]
+        return _lower(owner, self._arguments(index), sharding, length)
 
     def _arguments(self, index: int) -> list[_Given]:
         owner, n = self._where[index]
@@ -81,10 +109,10 @@ class Maker:
         return jax.jit(function, out_shardings=list(shardings))(*self._recording.trace.arguments)
 
 
-def _compile(
+def _lower(
     owner: Group, args: Sequence[_Given], sharding: LeafSharding, length: int | None
-) -> Callable[..., jax.Array]:
-    """Compiles the program of a group, or that of a window of ``length`` elements."""
+) -> jax.stages.Lowered:
+    """The program of a group, or that of a window of ``length`` elements, ready to be compiled."""
     template: Signature = owner.template
     values = (*template.slots, *(template.lifted[i] for i in owner.lifted))
     platform = _platform(sharding)
@@ -107,8 +135,7 @@ def _compile(
     options: dict[str, Any] = {"compiler_options": CPU_OPTIONS} if platform == "cpu" else {}
     structs = [_struct(v, x.data) for v, x in zip(values, args, strict=True)]
     program, start = (leaf_program, ()) if length is None else (window_program, (np.uint32(0),) * 2)
-    lowered = jax.jit(program, out_shardings=sharding, **options).lower(*start, *structs)
-    return lowered.compile()
+    return jax.jit(program, out_shardings=sharding, **options).lower(*start, *structs)
 
 
 def _struct(value: Value, x: Any) -> Any:
@@ -131,6 +158,8 @@ class _Given(NamedTuple):
 
 def _given(x: Any, aval: Any = None) -> _Given:
     """Wraps an argument. Keys and scalars become NumPy arrays, which fit any mesh and process."""
+    if isinstance(x, HostKeys):
+        return _Given(x.words, x.impl)
     if not isinstance(x, jax.Array):
         return _Given(np.asarray(x, aval and aval.dtype))
     if is_typed_key(x):

@@ -226,7 +226,8 @@ class Plan:
         if self.whole:
             return self._recording.skeleton.restored(maker.whole(shardings))
         made: list[Any] = []
-        with _text.bar(progress, "making", self.nbytes) as advance:
+        bar = _text.bar(progress, "making", self.nbytes)
+        with maker.compiling(shardings), bar as advance:
             for i, (leaf, sharding) in enumerate(zip(self.leaves, shardings, strict=True)):
                 made.append(maker.leaf(i, sharding))
                 if progress:

@@ -9,14 +9,14 @@ that takes longer than the arrays do.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from .._random.stream import is_typed_key, threefry2x32
 from . import jax_internals as internals
-from .ir import SMALL, Op
+from .ir import SMALL, Op, run
 
 # What is done with words of 32 bits; where these overflow or shift too far, as XLA does.
 _OF_WORDS = {
@@ -26,6 +26,29 @@ _OF_WORDS = {
 }  # fmt: skip
 
 
+class HostKeys(NamedTuple):
+    """Random keys in NumPy: the words of each along the last axis, and their implementation."""
+
+    words: np.ndarray
+    impl: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.words.shape[:-1]
+
+    def typed(self) -> jax.Array:
+        """The same keys, as JAX has them."""
+        return jax.random.wrap_key_data(jax.numpy.asarray(self.words), impl=self.impl)
+
+
+def hosted(x: Any) -> Any:
+    """An array of random keys as ``HostKeys`` if it is small and here; anything else as it is."""
+    typed = isinstance(x, jax.Array) and is_typed_key(x)
+    if not (typed and x.size <= SMALL and _is_here(x)):
+        return x
+    return HostKeys(np.asarray(jax.random.key_data(x)), jax.random.key_impl(x))
+
+
 def on_host(op: Op, args: list[Any]) -> list[Any] | None:
     """A rule for ``extend`` outside any jit: words, slices, and keys of threefry keys, in NumPy.
 
@@ -33,17 +56,25 @@ def on_host(op: Op, args: list[Any]) -> list[Any] | None:
     left to JAX.
     """
     small = all(value.aval.size <= SMALL for value in op.inputs)
-    if not (args and small and all(_is_here(x) for x in args)):
-        return None
-    name, x = op.primitive.name, args[0]
+    found = _in_numpy(op, args) if args and small and all(map(_is_here, args)) else None
+    if found is None and any(isinstance(x, HostKeys) for x in args):
+        return run(op, [x.typed() if isinstance(x, HostKeys) else x for x in args], None)
+    return found
+
+
+def _in_numpy(op: Op, args: list[Any]) -> list[Any] | None:
+    """The results of an operation on small arrays, or None if it is not one of those known here."""
+    name, x = op.primitive.name, hosted(args[0])
     if name in _OF_WORDS and all(value.aval.dtype == np.uint32 for value in op.inputs):
         return [_OF_WORDS[name](*(np.asarray(arg, np.uint32) for arg in args))]
-    if name == "random_unwrap":
-        return [np.asarray(jax.random.key_data(x))]
     if name in ("slice", "squeeze"):
-        typed = isinstance(x, jax.Array) and is_typed_key(x)
-        found = _picked(op, np.asarray(jax.random.key_data(x) if typed else x))
-        return [_keys(found, x) if typed else found]
+        if isinstance(x, HostKeys):
+            return [x._replace(words=_picked(op, x.words))]
+        return [_picked(op, np.asarray(x))]
+    if not isinstance(x, HostKeys):
+        return None
+    if name == "random_unwrap":
+        return [x.words]
     if not internals.is_threefry(op.inputs[0].aval):
         return None
     if name == "random_split" and (shape := internals.split_shape(op.params, op.context)):
@@ -51,7 +82,7 @@ def on_host(op: Op, args: list[Any]) -> list[Any] | None:
         return [_derived(x, (index >> np.uint64(32)).astype(np.uint32), index.astype(np.uint32))]
     if name == "random_fold_in":
         low = np.asarray(args[1]).astype(np.uint32)
-        if x.ndim == 0 or low.ndim in (0, x.ndim):
+        if not x.shape or low.ndim in (0, len(x.shape)):
             return [_derived(x, np.zeros_like(low), low, elementwise=True)]
     return None
 
@@ -70,15 +101,12 @@ def _picked(op: Op, x: np.ndarray) -> np.ndarray:
     return np.squeeze(x, tuple(dimensions))
 
 
-def _derived(keys: Any, high: np.ndarray, low: np.ndarray, elementwise: bool = False) -> jax.Array:
+def _derived(
+    keys: HostKeys, high: np.ndarray, low: np.ndarray, elementwise: bool = False
+) -> HostKeys:
     """Of each key the blocks at all counters, or the one at its own (``elementwise``)."""
-    words = np.asarray(jax.random.key_data(keys))
-    words = words.reshape(*keys.shape, *(1,) * (0 if elementwise else low.ndim), 2)
+    words = keys.words.reshape(*keys.shape, *(1,) * (0 if elementwise else low.ndim), 2)
     # Arrays of one element, as NumPy warns where sums of its scalars wrap around.
     key: Any = words[..., :1], words[..., 1:]
     counter: Any = high[..., None], low[..., None]
-    return _keys(np.concatenate(threefry2x32(key, counter), axis=-1), keys)
-
-
-def _keys(words: Any, like: Any) -> jax.Array:
-    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like))
+    return keys._replace(words=np.concatenate(threefry2x32(key, counter), axis=-1))

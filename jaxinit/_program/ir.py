@@ -335,13 +335,14 @@ def extend(known: dict[Value, Any], outputs: Sequence[Value], rule: Rule | None)
         args = [read(value) for value in op.inputs]
         found = rule(op, args) if rule else None
         if found is None:
-            found = _run(op, args, rule)
+            found = run(op, args, rule)
         for value, x in zip(op.outputs, found, strict=True):
             known.setdefault(value, x)
     return [read(value) for value in outputs]
 
 
-def _run(op: Op, args: list[Any], rule: Rule | None) -> list[Any]:
+def run(op: Op, args: list[Any], rule: Rule | None) -> list[Any]:
+    """The results of one operation; ``rule`` is for those inside a loop or branch."""
     part = op.part
     if part is None:
         return internals.bind(op.primitive, op.params, op.context, args)

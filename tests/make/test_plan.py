@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+import threading
 
 import equinox as eqx
 import flax.linen as nn
@@ -355,6 +356,30 @@ def test_time_is_flat_in_leaves_by_operations_not_clock():
         planned = plan(case.init, *case.args)
         sizes.append(sum(executable.operations for executable in planned.executables))
     assert sizes[0] == sizes[1]
+
+
+def test_programs_are_compiled_side_by_side_in_the_settings_of_the_caller():
+    """In other threads; what holds in the caller's alone (here 64-bit types) holds for them."""
+    threads = []
+
+    def listen(event, seconds, **_):
+        if event.endswith("backend_compile_duration"):
+            threads.append(threading.current_thread())
+
+    def init(key):
+        return {str(n): jax.random.normal(key, (n, 4)) for n in (6, 7, 8)}
+
+    with jax.enable_x64(True):
+        expected = jax.jit(init)(KEY)
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            made = materialize(init, KEY)
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+    assert_same(made, expected)
+    assert made["6"].dtype == np.float64
+    assert len(threads) == 3
+    assert threading.main_thread() not in threads
 
 
 def test_a_model_stands_for_its_init_function():
