@@ -261,7 +261,8 @@ class Plan:
             the same name, the interrupted save at ``path`` is of another plan, the complete
             checkpoint there is damaged, ``path`` is a URL, or an argument has no values.
           FileExistsError: something else is at ``path``; it is left as it is.
-          OSError: the disk has no room or cannot be written; what is there is kept.
+          OSError: the disk has no room or cannot be written, and what is there is kept; or the
+            system has no file locks (Windows).
           RuntimeError: another process failed.
 
         Example:

@@ -8,9 +8,9 @@ by names that the manifest or this file knows.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +42,11 @@ from .pieces import Piece
 from .processes import agreed, together
 from .recording import Recording
 
+try:
+    import fcntl
+except ImportError:  # there is none on Windows, where all but saving works
+    fcntl = None
+
 __all__ = ["save", "verify"]
 
 T = TypeVar("T")
@@ -53,6 +58,11 @@ _BATCH_BYTES = 256 * 2**20  # written between two waits for the disk
 
 def save(recording: Recording, path: str | os.PathLike[str], format: str, progress: bool) -> None:
     """Saves a recording; see ``Plan.save``."""
+    if fcntl is None:
+        raise OSError(
+            f"{CALL}: needs the file locks of Linux or macOS; got {sys.platform}. Call materialize "
+            f"and save what it returns, for example with orbax."
+        )
     source, job = together(CALL, planned_job, recording, path, format)
     if agreed(CALL, exists, job.target):
         return together(CALL, _check_complete, job, source)
@@ -121,6 +131,7 @@ def _begin(job: Job, source: Source, held: ExitStack) -> None:
 @contextmanager
 def _alone(job: Job) -> Iterator[None]:
     """Locks the folder, so that no other save writes there."""
+    assert fcntl is not None
     _check_free(job)
     attempt(job, lambda: (job.folder / LOGS).mkdir(parents=True, exist_ok=True))
     path = job.folder / LOGS / _LOCK

@@ -249,6 +249,23 @@ def test_two_saves_at_once(small, tmp_path):
     sample().save(tmp_path / "m")
 
 
+def test_without_file_locks_all_but_saving_works(tmp_path):
+    """As on Windows, where Python has no module fcntl."""
+    script = """
+import sys
+sys.modules["fcntl"] = None
+import jax, jaxinit
+planned = jaxinit.plan(lambda key: {"kernel": jaxinit.he_normal(key, (8, 4))}, jax.random.key(0))
+print(planned.materialize()["kernel"].shape)
+planned.save(sys.argv[1])
+"""
+    command = [sys.executable, "-c", script, tmp_path / "m"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "(8, 4)\n"
+    assert "OSError: Plan.save: needs the file locks of Linux or macOS; got linux." in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_cut_off_while_the_manifest_is_written(small, tmp_path):
     (tmp_path / "m.partial/jaxinit.done").mkdir(parents=True)
     (tmp_path / "m.partial/jaxinit.json.new").write_text("{")
