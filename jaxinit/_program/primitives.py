@@ -14,6 +14,7 @@ _FUNCTIONS = (
     *("sqrt", "rsqrt", "cbrt", "exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh"),
     *("sin", "cos", "tan", "atan2", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
 )
+_HINT = "xla_metadata_value"  # the array itself, with a note for XLA about how it is computed
 
 # Elementwise sums of two arrays; ``add_any`` is the sum that differentiation inserts.
 SUMS = frozenset(("add", "sub", "add_any"))
@@ -56,17 +57,17 @@ SAME_BITS_IN_PARTS = frozenset(
         *(*_ARITHMETIC, *_COMPARISONS, *_BITWISE, *_ROUNDING, *_FUNCTIONS),
         *("shift_left", "shift_right_logical", "shift_right_arithmetic", "population_count"),
         *("bitcast_convert_type", "convert_element_type", "reduce_precision"),
-        *("complex", "real", "imag", "select_n", "stop_gradient", "copy"),
+        *("complex", "real", "imag", "select_n", "stop_gradient", "copy", _HINT),
         *("reshape", "squeeze", "expand_dims", "broadcast_in_dim"),
     )
 )
 # These keep the elements in row-major order, or repeat them.
-KEEPS_ORDER = frozenset(("reshape", "squeeze", "expand_dims", "broadcast_in_dim"))
+KEEPS_ORDER = frozenset(("reshape", "squeeze", "expand_dims", "broadcast_in_dim", _HINT))
 # These move or select elements and change none.
 MOVES = frozenset(
     (
         *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate"),
-        *("select_n", "slice", "pad", "copy", "copy_p", "rev", "gather"),
+        *("select_n", "slice", "pad", "copy", "copy_p", "rev", "gather", _HINT),
         *("dynamic_slice", "dynamic_update_slice"),
     )
 )
@@ -74,14 +75,14 @@ MOVES = frozenset(
 KEEPS_VALUES = frozenset(
     (
         *("reshape", "transpose", "squeeze", "expand_dims", "copy", "rev"),
-        *("convert_element_type", "sharding_constraint", "optimization_barrier"),
+        *("convert_element_type", "sharding_constraint", "optimization_barrier", _HINT),
     )
 )
 # These leave an activation what it was; those of AFFINE change its scale and offset at most.
 KEEPS_SIGNAL = frozenset(
     (
         *("reshape", "transpose", "squeeze", "broadcast_in_dim", "copy", "stop_gradient"),
-        *("convert_element_type", "sharding_constraint", "reduce_window_max"),
+        *("convert_element_type", "sharding_constraint", "reduce_window_max", _HINT),
     )
 )
 AFFINE = KEEPS_SIGNAL | {*_ARITHMETIC, "select_n"}

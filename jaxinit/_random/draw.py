@@ -16,20 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.typing import ArrayLike
 
 from . import stream
 from .laws import Law
-from .sharding import (
-    OutSharding,
-    Sharding,
-    is_explicit,
-    is_tracing,
-    mesh_of,
-    named,
-    place,
-    spread,
-)
+from .sharding import OutSharding, Sharding, is_tracing, mesh_of, named, place, spread
 from .stream import LOW_TAG, WEIGHTS_TAG, Pair, Words
 
 # Nearly twice as fast on CPUs with 512-bit vectors, and without effect on others. JAX accepts
@@ -98,8 +90,7 @@ def jaxinit_draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.A
         return _cast([part * scale for part in parts], spec.dtype)
 
     def array(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
-        apart = partial(_apart, kernel, view, spec.dtype)
-        x = lax.platform_dependent(keys, scale, cpu=apart, default=kernel)
+        x = lax.platform_dependent(keys, scale, cpu=partial(_apart, kernel), default=kernel)
         return lax.reshape(x, spec.shape)
 
     return spread(array, spec.out_sharding)(keys, scale)
@@ -109,33 +100,15 @@ _traced = jax.jit(jaxinit_draw, static_argnums=2)
 _eager = jax.jit(jaxinit_draw, static_argnums=2, compiler_options=CPU_OPTIONS)
 
 
-def _apart(
-    kernel: Callable[..., jax.Array],
-    view: tuple[int, ...],
-    dtype: np.dtype,
-    keys: tuple[Pair, ...],
-    scale: jax.Array,
-) -> jax.Array:
-    """``kernel(keys, scale)`` as one branch of a conditional that is always taken.
+def _apart(kernel: Callable[..., jax.Array], keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
+    """``kernel(keys, scale)`` as a call that XLA does not inline.
 
     XLA's CPU compiler would do two things that make the loop slow. It fuses the final reshape into
     the loop, which then has no inner loop over the two words of a block and computes each block
     twice. And it shares the kernel's constants with the scalar arithmetic of the key, so that they
-    reach the loop as variables. It does neither across a conditional. The condition is that a word
-    has at most 32 bits set, which no compiler has been seen to prove.
-
-    Under ``jax.vmap`` over keys that lie along an explicit axis of a mesh, JAX does not batch a
-    conditional whose other operands, as the scale here, lie on no mesh; there it is left out.
+    reach the loop as variables. It does neither across a call.
     """
-    (first, _), *_ = keys
-    if is_explicit(jax.typeof(first).sharding):
-        return kernel(keys, scale)
-
-    def never(keys: tuple[Pair, ...], scale: jax.Array) -> jax.Array:
-        word = lax.convert_element_type(keys[0][0], dtype)
-        return lax.broadcast_in_dim(word, view, ())
-
-    return lax.cond(lax.population_count(first) <= np.uint32(32), kernel, never, keys, scale)
+    return set_xla_metadata(kernel(keys, scale), inlineable="false")
 
 
 def _view(spec: _Spec) -> tuple[tuple[int, ...], bool]:
