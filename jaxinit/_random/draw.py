@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +108,8 @@ def _apart(kernel: Callable[..., jax.Array], keys: tuple[Pair, ...], scale: jax.
     twice. And it shares the kernel's constants with the scalar arithmetic of the key, so that they
     reach the loop as variables. It does neither across a call.
     """
-    return set_xla_metadata(kernel(keys, scale), inlineable="false")
+    marked: Any = set_xla_metadata(kernel(keys, scale), inlineable="false")
+    return marked
 
 
 def _view(spec: _Spec) -> tuple[tuple[int, ...], bool]:
