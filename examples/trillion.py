@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import resource
+import sys
 import time
 from typing import NamedTuple
 
@@ -112,8 +113,9 @@ RATES = {
     # The 2-core CPU of docs/performance.md, which is all eight devices: lecun_normal in bfloat16 at
     # 2^26; compiling and starting by python -m benchmarks sharded.
     "hosts as the CPU measured": Rates(0.15, 0.0025, 1.04e9),
-    # The same, with a GPU's compiler (13 s for 39 arrays) and the speed predicted of an H100.
-    "hosts of eight H100, predicted": Rates(0.33, 0.0025, 8 * 297e9),
+    # The same, with a GPU's compiler on two cores (python -m benchmarks.cuda --compiling 4: 1.2 s
+    # for 7 programs) and the speed predicted of an H100.
+    "hosts of eight H100, predicted": Rates(0.17, 0.0025, 8 * 395e9),
 }
 
 
@@ -133,7 +135,8 @@ def main() -> None:
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     planned = jaxinit.plan(init, key)
     seconds = time.perf_counter() - start
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
     start = time.perf_counter()
     held = planned.memory(shardings(mesh))
     counting = time.perf_counter() - start
