@@ -16,6 +16,7 @@ from jax import lax
 from .._random import draw, portable, sharding
 from .._random.sharding import OutSharding
 from .._random.spread import Spread
+from .._text import warn
 from .base import Init, Initializer, Moments
 from .checks import (
     DType,
@@ -28,7 +29,7 @@ from .checks import (
     dtype_name,
 )
 from .fans import Layout
-from .ranges import check_option, loss, warn
+from .ranges import check_option, loss
 from .static_array import StaticArray
 
 

@@ -138,8 +138,10 @@ def test_dtype_as_type_string_none_and_factory_default():
     )
     with jax.enable_x64(True):
         assert jaxinit.he_normal(KEY, (4, 4)).dtype == jnp.float64
-    with pytest.warns(UserWarning, match=r"he_normal: float64 needs 64-bit types, which are off"):
+    text = r"^he_normal: float64 needs 64-bit types, which are off; float32 is used\. Turn"
+    with pytest.warns(UserWarning, match=text) as caught:
         assert jaxinit.he_normal(KEY, (4, 4), "float64").dtype == jnp.float32
+    assert [warned.filename for warned in caught] == [__file__]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
