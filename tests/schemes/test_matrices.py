@@ -1,6 +1,7 @@
 """Matrices: orthogonal by Haar's measure, identities that convolutions carry, sparse by count."""
 
 import copy
+import decimal
 import math
 import pickle
 
@@ -308,7 +309,13 @@ def test_each_output_has_its_number_of_zeros(shape, sparsity, batched):
     assert raw(made[made != 0]) == raw(values[made != 0])
     axes = tuple(range(1 if batched and len(shape) > 2 else 0, len(shape) - 1))
     counts = (made == 0).sum(axis=axes)
-    assert (counts == math.ceil(sparsity * math.prod(shape[a] for a in axes))).all()
+    inputs = math.prod(shape[a] for a in axes)
+    assert (counts == math.ceil(decimal.Decimal(repr(sparsity)) * inputs)).all()
+
+
+def test_the_number_of_zeros_is_that_of_the_decimal_number():
+    zeros = (np.asarray(jaxinit.sparse(KEY, (100, 50), sparsity=0.07)) == 0).sum(axis=0)
+    assert zeros.tolist() == [7] * 50
 
 
 def test_the_zeros_fall_uniformly_and_independently():

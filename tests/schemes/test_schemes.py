@@ -161,6 +161,13 @@ def test_constants_take_any_dtype_no_key_and_arrays():
     assert init != initializers.constant(np.arange(3.0) + 1)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4", "u2", "c8"])
+def test_a_constant_in_another_byte_order(dtype):
+    inits = [initializers.constant(np.array([1, 2], order + dtype)) for order in "<>"]
+    assert len({*inits}) == len({repr(init) for init in inits}) == 1
+    assert inits[1](KEY, (2,), "complex64").tolist() == [1, 2]
+
+
 def test_flax_spellings():
     assert initializers.zeros_init() is initializers.zeros
     assert initializers.ones_init() is initializers.ones
