@@ -278,6 +278,13 @@ def test_hadamard_is_that_of_scipy(shape):
     assert raw(jaxinit.hadamard(None, shape)) == raw(expected)
 
 
+def test_hadamard_and_zer_o_in_64_bits():
+    with jax.enable_x64(True):
+        for dtype in ("float64", "complex128"):
+            assert error(jaxinit.hadamard(KEY, (5, 8), dtype, scale=1.7), 1.7) < 1e-15
+            assert error(jaxinit.zer_o(KEY, (5, 8), dtype)) < 1e-15
+
+
 @pytest.mark.parametrize("outputs", [3, 4, 6, 8, 16])
 def test_zer_o_is_its_algorithm(outputs):
     """Zhao et al. 2022, algorithm 1, on weights of (out, in), with the authors' scale."""
