@@ -852,7 +852,7 @@ def orthogonal(
     ``scale``. It is computed in float32 (in float64, complex64 and complex128 in their own
     precision; a complex one is unitary) and rounded to the dtype once; before that
     |Q^H Q - I| <= 1e-5. The bits are the same eagerly, under jit, vmap, scan and ``materialize`` on
-    one machine with one version of JAX. Elsewhere, and spread over devices, the last bits may
+    one machine with one version of JAX. Elsewhere, and sharded over devices, the last bits may
     differ: the order in which the backend adds up matrix products is its own.
 
     Without a layout all axes but ``column_axis`` together are the rows, as in JAX: the kernel of a

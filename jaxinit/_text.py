@@ -1,15 +1,18 @@
-"""Text for people: sizes in words, tables that fit the terminal, a progress bar."""
+"""Text for people: sizes in words, tables that fit the terminal, a progress bar, warnings."""
 
 from __future__ import annotations
 
 import html
+import os
 import re
 import shutil
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 NARROW = 80  # characters of a line where there is no terminal that says how many it has
@@ -17,6 +20,7 @@ _LEAST = 8  # characters that a column of words keeps, however narrow the termin
 _LEAST_OF_FIRST = 28  # and the first column, which says what the row is about
 _GAP = "  "
 PATIENCE = 2.0  # seconds of work after which a progress bar appears
+_HOUSE = str(Path(__file__).parent) + os.sep  # with which the files of jaxinit begin
 
 Item = TypeVar("Item")
 
@@ -25,12 +29,12 @@ Advance = Callable[[int, str], None]  # called with the bytes that are done, and
 
 def size(count: int) -> str:
     """A count of bytes as a person reads it."""
-    number, units = float(count), ("B", "KiB", "MiB", "GiB", "TiB")
-    for unit in units:
-        if number < 1024 or unit == units[-1]:
+    number = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
             return f"{number:.4g} {unit}"
         number /= 1024
-    raise AssertionError
+    return f"{number:.4g} TiB"
 
 
 def counted(number: int, one: str, more: str | None = None) -> str:
@@ -220,6 +224,20 @@ def notebook(
         parts.append(notebook_table(headings, rows, right=right))
     parts += [f"<p>{html.escape(visible(note))}</p>" for note in notes]
     return "\n".join(parts)
+
+
+def warn(name: str, warning: str | None) -> None:
+    """Warns the caller of jaxinit, if there is something to say. ``name`` is what was called."""
+    if warning:
+        warnings.warn(f"{name}: {warning}", stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """How many frames above ``warn`` the caller of jaxinit stands, for a warning to point at."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOUSE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 @contextmanager

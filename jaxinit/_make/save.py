@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -249,10 +248,10 @@ def _remaining(job: Job, source: Source, progress: bool) -> tuple[Store, list[in
             if _failed(job):
                 return store, []
     if bad or unreadable:
-        warnings.warn(
-            f"{CALL}: {job.folder} was damaged; these are made again: {len(bad)} of {len(done)} "
-            f"finished pieces ({where(manifest, bad)}) and {unreadable} that the logs do not name.",
-            stacklevel=2,
+        _text.warn(
+            CALL,
+            f"{job.folder} was damaged; these are made again: {len(bad)} of {len(done)} finished "
+            f"pieces ({where(manifest, bad)}) and {unreadable} that the logs do not name.",
         )
     if path := _differs(job, source, {n: done[n] for n in kept if n not in bad}):
         raise ValueError(

@@ -54,7 +54,7 @@ def told(output: Value, sharding: Any) -> Told | None:
         return None
 
     def make(x: jax.Array) -> jax.Array:
-        return init.spread_over(x, shape, dtype, _automatic(sharding))
+        return init.kernel_of_gaussian(x, shape, dtype, _automatic(sharding))
 
     return Told(value, gaussian, make)
 

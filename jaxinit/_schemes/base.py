@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
@@ -150,7 +150,12 @@ class Initializer(ABC):
 
     def _dtype(self, dtype: DType) -> np.dtype:
         """The dtype of the call, of this initializer, or JAX's default, if numbers can be drawn."""
-        return check_inexact(self.name, check_dtype(self.name, dtype, self.dtype))
+        return check_inexact(self.name, check_dtype(self.name, dtype, self.own_dtype))
+
+    @property
+    def own_dtype(self) -> DType:
+        """The dtype where a call gives none; None for JAX's default float."""
+        return self.dtype
 
     def call(self) -> tuple[str, dict[str, Any]]:
         """The call that makes it: the factory's name, and the options that it needs to be given."""
@@ -198,6 +203,12 @@ class Initializer(ABC):
         """
         axes = {"layout": layout} if self.takes_layout and hasattr(self, "layout") else {}
         return replace(self, label=f"{label}: {self.name}", **axes)
+
+
+def shared_dtype(inits: Iterable[Init]) -> DType:
+    """The own dtype of these initializers where it is the same of all; else None."""
+    first, *others = (getattr(i, "own_dtype", getattr(i, "dtype", None)) for i in inits)
+    return first if all(other == first for other in others) else None
 
 
 def given_options(init: Any) -> dict[str, Any]:
@@ -267,7 +278,11 @@ class Drawn(Initializer):
 
 @lru_cache(maxsize=4096)
 def _name(init: Drawn) -> str:
-    """The factory's name; reading all options for it in each check took a fifth of a small call."""
+    """The factory's name, cached.
+
+    Without the cache, reading the options to find the name took a fifth of the time of a small
+    call.
+    """
     return init.call()[0]
 
 

@@ -15,7 +15,7 @@ from .._random import draw, sharding
 from .._random.sharding import OutSharding
 from .._random.stream import check_key, fold_in
 from . import fans
-from .base import Init, Initializer
+from .base import Init, Initializer, shared_dtype
 from .checks import (
     DType,
     check_count,
@@ -37,8 +37,13 @@ class Blocks(Initializer):
     sizes: int | Sequence[int]
     axis: int = -1
 
+    @property
+    def own_dtype(self) -> DType:
+        inits = self.init if isinstance(self.init, tuple) else (self.init,)
+        return self.dtype or shared_dtype(inits)
+
     def _dtype(self, dtype: DType) -> np.dtype:
-        return check_dtype(self.name, dtype, self.dtype)
+        return check_dtype(self.name, dtype, self.own_dtype)
 
     def _make(
         self,
@@ -97,7 +102,8 @@ def blocks(
       init: an initializer, or one for each block: ours, JAX's, any function of key, shape, dtype.
       sizes: the sizes of the blocks along ``axis``, or the number of equal blocks.
       axis: the axis along which the blocks lie.
-      dtype: the dtype where the call gives none.
+      dtype: the dtype where the call gives none; without it, that of ``init``, if it is the same
+        for all blocks.
 
     Returns:
       The initializer, a function of (key, shape, dtype=None, out_sharding=None).
@@ -136,8 +142,12 @@ class Repeated(Initializer):
     axis: int = -1
     tiled: bool = False
 
+    @property
+    def own_dtype(self) -> DType:
+        return self.dtype or shared_dtype([self.init])
+
     def _dtype(self, dtype: DType) -> np.dtype:
-        return check_dtype(self.name, dtype, self.dtype, getattr(self.init, "dtype", None))
+        return check_dtype(self.name, dtype, self.own_dtype)
 
     def _make(
         self,

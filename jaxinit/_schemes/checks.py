@@ -10,7 +10,6 @@ import inspect
 import math
 import numbers
 import operator
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._random.stream import is_typed_key
+from .._text import warn
 
 DType = Any  # what jnp.dtype accepts: a type, a string, a dtype
 
@@ -266,10 +266,10 @@ def check_dtype(name: str, *given: DType) -> np.dtype:
     asked = _as_dtype(name, choice)
     canonical = np.dtype(jax.dtypes.canonicalize_dtype(asked))
     if canonical != asked and choice is not float:
-        warnings.warn(
-            f"{name}: {asked} needs 64-bit types, which are off; {canonical} is used. "
-            f"Turn them on with jax.config.update('jax_enable_x64', True).",
-            stacklevel=3,
+        warn(
+            name,
+            f"{asked} needs 64-bit types, which are off; {canonical} is used. Turn them on with "
+            f"jax.config.update('jax_enable_x64', True).",
         )
     return canonical
 

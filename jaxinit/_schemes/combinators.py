@@ -16,19 +16,18 @@ from jax import lax
 from .._random import draw, portable, sharding
 from .._random.sharding import OutSharding
 from .._random.spread import Spread
-from .base import Init, Initializer, Moments
+from .._text import warn
+from .base import Init, Initializer, Moments, shared_dtype
 from .checks import (
     DType,
     check_array,
-    check_dtype,
-    check_inexact,
     check_initializer,
     check_nonzero,
     check_number,
     dtype_name,
 )
 from .fans import Layout
-from .ranges import check_option, loss, warn
+from .ranges import check_option, loss
 from .static_array import StaticArray
 
 
@@ -64,9 +63,9 @@ class Changed(Initializer):
         except TypeError:  # it holds a function without a hash; nothing is known of its values
             return None
 
-    def _dtype(self, dtype: DType) -> np.dtype:
-        inner = getattr(self.init, "dtype", None)
-        return check_inexact(self.name, check_dtype(self.name, dtype, self.dtype, inner))
+    @property
+    def own_dtype(self) -> DType:
+        return self.dtype or shared_dtype([self.init])
 
     def _make(
         self,

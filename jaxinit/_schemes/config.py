@@ -128,7 +128,7 @@ def _call(name: str, options: Config, factories: Factories) -> Any:
 def _decoded(value: Any, factories: Factories, depth: int) -> Any:
     """An option's value; a dict in it is a config."""
     if isinstance(value, Mapping):
-        if value.get("name") == "array":
+        if value.get("name") == "array":  # before _built would turn its nested lists into tuples
             return _array(value.get("value"), value.get("dtype"))
         return _built(value, factories, depth + 1)
     if isinstance(value, list):

@@ -49,12 +49,12 @@ class Constant(Initializer):
             return draw.fill(value, shape, dtype, out_sharding)
         array = self.value.array
         try:
-            spread = np.broadcast_to(array, shape)
+            whole = np.broadcast_to(array, shape)
         except ValueError:
             raise ValueError(
                 f"{self.name}: a value of shape {array.shape} does not broadcast to {shape}."
             ) from None
-        return draw.fill(spread if array.ndim else array, shape, dtype, out_sharding)
+        return draw.fill(whole if array.ndim else array, shape, dtype, out_sharding)
 
     def moments(self, shape: tuple[int, ...]) -> Moments | None:
         if isinstance(self.value, StaticArray | complex):

@@ -5,7 +5,7 @@ for each column. Here the reflections are drawn and multiplied, with no decompos
 work is in matrix products. The Gaussian has the same bits everywhere; the products are those of the
 backend's linear algebra, whose order of addition is its own. So one machine with one version of JAX
 computes the same bits eagerly, under jit, vmap and scan, and others may differ in the last bits, as
-does a matrix that is spread over devices, whose products are added device by device.
+does a matrix that is sharded over devices, whose products are added device by device.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ Array = jax.Array
 
 # A panel of reflections is applied by three matrix products. There are at most so many panels, each
 # at least so wide: fewer panels waste work, more make the products too small to be fast. Where the
-# rows are spread over devices, each device holds a whole panel, so panels are narrower there.
+# rows are sharded over devices, each device holds a whole panel, so panels are narrower there.
 _PANELS, _LEAST_WIDTH = 8, 32
-_SPREAD_PANELS, _LEAST_SPREAD_WIDTH = 32, 8
+_SHARDED_PANELS, _LEAST_SHARDED_WIDTH = 32, 8
 
 
-def haar(gaussian: Array, spread: bool = False) -> Array:
+def haar(gaussian: Array, sharded: bool = False) -> Array:
     """Uniformly distributed orthonormal columns, (..., m, n) with m >= n, from a standard Gaussian.
 
     The result is the first n columns of H_1 H_2 ... H_n D. H_k reflects the part of column k on and
     below the diagonal onto the axis e_k, and D makes the diagonal of R positive, R of the QR
     decomposition that this would be. Reflections are applied in panels. A panel changes only the
-    columns from its own on and the rows below its first; where the rows are ``spread`` over
+    columns from its own on and the rows below its first; where the rows are ``sharded`` over
     devices, it is applied to all of them, in a loop that holds one panel at a time.
     """
     *batch, m, n = gaussian.shape
     v, phase = _reflectors(gaussian)
-    if spread:
+    if sharded:
         return _in_a_loop(v) * phase
     width = max(_LEAST_WIDTH, -(-n // _PANELS))
     q = jnp.zeros((*batch, 0, 0), gaussian.dtype)
@@ -67,7 +67,7 @@ def haar(gaussian: Array, spread: bool = False) -> Array:
 def _in_a_loop(v: Array) -> Array:
     """The columns before their phases, panel by panel; a column of zeros reflects nothing."""
     *batch, m, n = v.shape
-    width = max(_LEAST_SPREAD_WIDTH, -(-n // _SPREAD_PANELS))
+    width = max(_LEAST_SHARDED_WIDTH, -(-n // _SHARDED_PANELS))
     panels = -(-n // width)
     padded = jnp.pad(v, [(0, 0)] * (len(batch) + 1) + [(0, panels * width - n)])
 
@@ -112,7 +112,7 @@ class _Assembly(NamedTuple):
     view: MatrixView
     dtype: np.dtype
     delta: bool
-    spread: bool = False
+    sharded: bool = False
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ class _Assembly(NamedTuple):
 
 def _kernel(spec: _Assembly, gaussian: Array, scale: Array) -> Array:
     view = spec.view
-    q = haar(gaussian, spec.spread) * scale
+    q = haar(gaussian, spec.sharded) * scale
     if view.rows < view.columns:
         q = q.swapaxes(-1, -2)
     kernel = view.kernel(q.astype(spec.dtype), spec.places)
@@ -176,14 +176,14 @@ class Orthogonal(Initializer):
         spec = _Assembly(view, dtype, isinstance(self, DeltaOrthogonal))
         work = sharding.across(out_sharding, spec.stack, (0, 1))
         gaussian = draw.draw(key, laws.NORMAL, spec.stack, wide, 1.0, work)
-        spec, scale = spec._replace(spread=work is not None), wide.type(self.scale)
+        spec, scale = spec._replace(sharded=work is not None), wide.type(self.scale)
         if out_sharding is not None or not sharding.is_tracing():
             return sharding.assemble(_kernel, spec, gaussian, scale, out_sharding=out_sharding)
         kernel = sharding.assemble(_kernel, spec, noted(gaussian, {GAUSSIAN: True}), scale)
         how = {"config": self.to_config(), "shape": shape, "dtype": dtype.name}
         return noted(kernel, {ASSEMBLED: how})
 
-    def spread_over(
+    def kernel_of_gaussian(
         self,
         gaussian: Array,
         shape: tuple[int, ...],
@@ -195,7 +195,7 @@ class Orthogonal(Initializer):
         Axes of the Gaussian before those of a kernel's are of ``vmap``, and become axes of the
         result. Only the work is sharded here; whoever compiles it says where the result goes.
         """
-        spec = _Assembly(self._view(shape), dtype, isinstance(self, DeltaOrthogonal), spread=True)
+        spec = _Assembly(self._view(shape), dtype, isinstance(self, DeltaOrthogonal), sharded=True)
         outer = gaussian.ndim - len(spec.stack)
         work = sharding.across(out_sharding, gaussian.shape, range(outer + 2))
         make = partial(_kernel, spec, scale=gaussian.dtype.type(self.scale))
@@ -267,7 +267,7 @@ def orthogonal(
     ``scale``. It is computed in float32 (in float64, complex64 and complex128 in their own
     precision; a complex one is unitary) and rounded to the dtype once; before that
     |Q^H Q - I| <= 1e-5. The bits are the same eagerly, under jit, vmap, scan and ``materialize`` on
-    one machine with one version of JAX. Elsewhere, and spread over devices, the last bits may
+    one machine with one version of JAX. Elsewhere, and sharded over devices, the last bits may
     differ: the order in which the backend adds up matrix products is its own.
 
     Without a layout all axes but ``column_axis`` together are the rows, as in JAX: the kernel of a

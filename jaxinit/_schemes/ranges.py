@@ -6,20 +6,18 @@ there is a warning, which says how many and which dtype holds them.
 
 from __future__ import annotations
 
-import sys
-import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from .._random.spread import Spread
+from .._text import warn
+from .static_array import StaticArray
 
 _LOST = 0.1  # the least share of zeros that is worth a warning
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_HOUSE = str(Path(__file__).parents[1])
 
 
 def check_spread(name: str, spread: Spread, dtype: np.dtype, factor: float = 1.0) -> None:
@@ -46,20 +44,6 @@ def _report(name: str, error: str | None, warning: str | None) -> None:
     if error:
         raise ValueError(f"{name}: {error}")
     warn(name, warning)
-
-
-def warn(name: str, warning: str | None) -> None:
-    """Warns the caller of jaxinit, if there is something to say."""
-    if warning:
-        warnings.warn(f"{name}: {warning}", stacklevel=_callers_level())
-
-
-def _callers_level() -> int:
-    """How many frames up the caller of jaxinit stands, for the warning to point at."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOUSE):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 @lru_cache(maxsize=1024)
@@ -120,14 +104,24 @@ def _zero(dtype: np.dtype) -> float:
 def check_constant(name: str, value: Any, dtype: np.dtype) -> None:
     """Raises where the dtype cannot hold a constant, a number or a StaticArray; warns if it is 0
     there."""
-    _report(name, *_held(value, dtype))
+    held = _array_held if isinstance(value, StaticArray) else _number_held
+    _report(name, *held(value, dtype))
 
 
 @lru_cache(maxsize=256)
-def _held(value: Any, dtype: np.dtype) -> tuple[str | None, str | None]:
-    given = np.asarray(getattr(value, "array", value))
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's, of what is checked here
+def _number_held(value: complex, dtype: np.dtype) -> tuple[str | None, str | None]:
+    return _held(np.asarray(value), dtype)
+
+
+def _array_held(value: StaticArray, dtype: np.dtype) -> tuple[str | None, str | None]:
+    return _held(value.array, dtype)  # not cached: a cache would keep the array alive
+
+
+def _held(given: np.ndarray, dtype: np.dtype) -> tuple[str | None, str | None]:
+    """The error and the warning, if there is one or the other."""
+    if given.dtype == dtype:
+        return None, None
+    with np.errstate(all="ignore"):  # casts of NumPy warn of what is checked here
         complex = np.iscomplexobj(given)
         if complex and dtype.kind != "c" and np.imag(given).any():
             return f"{dtype} has no imaginary part, which the value has; use a complex dtype.", None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -69,7 +70,9 @@ class Sparse(Initializer):
             return draw.fill(0, shape, dtype, out_sharding)
         values = draw.draw(key, laws.NORMAL, shape, dtype, self.stddev, out_sharding)
         words = draw.bits(fold_in(key, 0), shape, out_sharding)
-        spec = _Thinning(view, math.ceil(self.sparsity * view.size(view.inputs)))
+        # Of the decimal number as it is written: in floats 0.07 times 100 is above 7.
+        zeros = math.ceil(Fraction(repr(self.sparsity)) * view.size(view.inputs))
+        spec = _Thinning(view, zeros)
         return sharding.assemble(_thinned, spec, values, words, out_sharding=out_sharding)
 
 

@@ -22,7 +22,8 @@ class StaticArray:
 
     @staticmethod
     def of(array: np.ndarray) -> StaticArray:
-        """From an array of NumPy; its elements are copied."""
+        """From an array of NumPy; its elements are copied, in the byte order of this machine."""
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         return StaticArray(array.tobytes(), array.dtype.name, array.shape)
 
     @property

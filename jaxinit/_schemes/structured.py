@@ -41,23 +41,23 @@ from .ranges import check_spread
 
 Array = jax.Array
 
-Element = Callable[[Array, Array, int, int], Array]  # of row, column, rows, columns
+Element = Callable[[Array, Array], Array]  # -1, 0 or 1, of row and column
 
 
-def _identity(row: Array, column: Array, rows: int, columns: int) -> Array:
+def _identity(row: Array, column: Array) -> Array:
     return jnp.where(row == column, np.float32(1), np.float32(0))
 
 
-def _hadamard(row: Array, column: Array, rows: int, columns: int) -> Array:
-    """Sylvester's matrix, element (-1)^(common bits of row and column), with unit rows."""
+def _hadamard(row: Array, column: Array) -> Array:
+    """Sylvester's matrix: element (-1)^(common bits of row and column)."""
     odd = lax.population_count(row & column) & 1
-    unit = np.float32(_order(rows, columns) ** -0.5)
-    return jnp.where(odd == 1, np.float32(-1), np.float32(1)) * unit
+    return jnp.where(odd == 1, np.float32(-1), np.float32(1))
 
 
-def _order(rows: int, columns: int) -> int:
-    """Of the least Hadamard matrix of Sylvester that has so many rows and columns."""
-    return 2 ** math.ceil(math.log2(max(rows, columns, 1)))
+def _unit_rows(view: MatrixView) -> float:
+    """What gives unit rows to the least Hadamard matrix that is no smaller than the view's."""
+    order = 2 ** math.ceil(math.log2(max(view.rows, view.columns, 1)))
+    return order**-0.5
 
 
 class _Placed(NamedTuple):
@@ -84,7 +84,7 @@ def _patterned_kernel(spec: _Placed, scale: Array) -> Array:
         return index
 
     row, column = flat(view.roles.in_axis), flat(view.roles.out_axis) % view.columns
-    value = spec.element(row, column, view.rows, view.columns).astype(scale.dtype) * scale
+    value = spec.element(row, column).astype(scale.dtype) * scale
     for axis in view.roles.window:
         value = jnp.where(where[axis] == shape[axis] // 2, value, jnp.zeros((), value.dtype))
     return value.astype(spec.dtype)
@@ -99,15 +99,13 @@ class Pattern(Initializer):
     def element(self, view: MatrixView) -> Element:
         """The element at a row and a column."""
 
-    @property
-    def factor(self) -> float:
-        """What multiplies every element."""
-        return 1.0
+    @abstractmethod
+    def factors(self, view: MatrixView) -> tuple[float, ...]:
+        """What every element is multiplied by; each is rounded to the computing dtype first."""
 
     def spread(self, shape: tuple[int, ...], dtype: np.dtype) -> Spread:
         view = matrix_view(self.name, self.layout, shape)
-        order = _order(view.rows, view.columns) if self.element(view) is _hadamard else 1
-        return POINT.times(self.factor * order**-0.5)
+        return POINT.times(math.prod(self.factors(view)))
 
     def _shifts(self, view: MatrixView) -> tuple[int, ...]:
         """By how much the kernel is turned along each of its axes."""
@@ -127,9 +125,8 @@ class Pattern(Initializer):
             check_spread(self.name, self.spread(shape, dtype), dtype)
         spec = _Placed(self.element(view), view, dtype, self._shifts(view))
         wide = np.float64 if dtype in (np.float64, np.complex128) else np.float32
-        return sharding.assemble(
-            _patterned_kernel, spec, wide(self.factor), out_sharding=out_sharding
-        )
+        scale = math.prod(map(wide, self.factors(view)), start=wide(1))
+        return sharding.assemble(_patterned_kernel, spec, scale, out_sharding=out_sharding)
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,9 +141,8 @@ class Identity(Pattern):
     def element(self, view: MatrixView) -> Element:
         return _identity
 
-    @property
-    def factor(self) -> float:
-        return self.gain
+    def factors(self, view: MatrixView) -> tuple[float, ...]:
+        return (self.gain,)
 
     def _dtype(self, dtype: DType) -> np.dtype:
         """The dtype; one of integers too, if it holds the gain."""
@@ -182,9 +178,8 @@ class Hadamard(Pattern):
     def element(self, view: MatrixView) -> Element:
         return _hadamard
 
-    @property
-    def factor(self) -> float:
-        return self.scale
+    def factors(self, view: MatrixView) -> tuple[float, ...]:
+        return _unit_rows(view), self.scale
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,6 +191,9 @@ class ZerO(Pattern):
 
     def element(self, view: MatrixView) -> Element:
         return _hadamard if view.columns > view.rows else _identity
+
+    def factors(self, view: MatrixView) -> tuple[float, ...]:
+        return (_unit_rows(view),) if view.columns > view.rows else ()
 
 
 def identity(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class Formula(Initializer):
 
     def _make(
         self,
-        key: jax.Array | None,
+        key: Any,
         shape: tuple[int, ...],
         dtype: np.dtype,
         out_sharding: OutSharding,
@@ -63,7 +63,7 @@ class Formula(Initializer):
         if not self.random:
             return sharding.assemble(_evaluated, spec, out_sharding=out_sharding)
         check_key(self.name, key)
-        if math.prod(shape) == 0 or key is None:
+        if math.prod(shape) == 0:
             return draw.fill(0, shape, dtype, out_sharding)
         drawn = draw.draw(key, laws.UNIFORM, shape, wide, 1.0, out_sharding)
         return sharding.assemble(_evaluated, spec, drawn, out_sharding=out_sharding)

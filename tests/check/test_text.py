@@ -1,15 +1,17 @@
-"""Tables: as wide as the terminal and no wider, in natural order, with nothing that steers it."""
+"""Tables as wide as the terminal, in natural order, with nothing that steers it; warnings."""
 
 import io
+import os
 import random
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 import jaxinit
-from jaxinit import _text
+from jaxinit import _text, initializers
 
 HEADINGS = ("path", "shape", "role", "std", "reason")
 ROWS = [
@@ -79,6 +81,33 @@ def test_every_table_of_parameters_is_in_natural_order():
 def test_what_would_steer_a_terminal_is_escaped():
     printed = _text.table(("path",), [("a\x1b[2J\r\n\u202eb\ud800",)])
     assert printed.splitlines()[-1] == "a\\x1b[2J\\r\\n\\u202eb\\ud800"
+
+
+def test_sizes():
+    shown = [_text.size(count) for count in (0, 1023, 1024, 3 * 2**29, 2**40, 2**52)]
+    assert shown == ["0 B", "1023 B", "1 KiB", "1.5 GiB", "1 TiB", "4096 TiB"]
+
+
+def test_each_line_that_calls_jaxinit_is_warned_once():
+    init = initializers.normal()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            init(jax.random.key(0), (2,), "float64")
+            init(jax.random.key(0), (2,), "float64")
+    first, second = caught
+    assert first.filename == second.filename == __file__
+    assert second.lineno == first.lineno + 1
+
+
+def test_a_warning_points_at_a_package_whose_name_only_begins_like_ours():
+    file = f"{os.path.dirname(jaxinit.__file__)}_x{os.sep}module.py"
+    with pytest.warns(UserWarning, match=r"^call: it$") as caught:
+        exec(compile("warn('call', 'it')", file, "exec"), {"warn": _text.warn})
+    assert [warned.filename for warned in caught] == [file]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _text.warn("call", None)
 
 
 class Terminal(io.StringIO):

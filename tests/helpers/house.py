@@ -26,7 +26,7 @@ FLOORS = (
 )
 NEVER = {  # room -> rooms that it does not import, although they stand lower
     "_program": {"_text"},
-    "_schemes": {"_program", "_text"},
+    "_schemes": {"_program"},
     "_make": {"_schemes", "layouts"},
     "_choose": {"_make", "_program"},
     "_layers": {"_make", "_program"},

@@ -60,8 +60,9 @@ def test_a_damaged_piece_is_made_again(format, how, small, tmp_path, monkeypatch
     cut_off(planned, tmp_path / "m", format, monkeypatch, 30)
     damage(tmp_path / "m.partial", format, how)
     text = r"^Plan\.save: .* was damaged; these are made again: 1 of \d+ finished pieces \(1\)"
-    with pytest.warns(UserWarning, match=text):
+    with pytest.warns(UserWarning, match=text) as caught:
         planned.save(tmp_path / "m", format=format)
+    assert [warned.filename for warned in caught] == [__file__]
     assert READERS[format](tmp_path / "m", planned) == expected(planned)
     assert verify(tmp_path / "m") == []
 

@@ -160,6 +160,27 @@ def test_any_function_is_changed_and_dtypes_are_inherited():
     assert initializers.scaled(inner, 2.0, dtype="float16")(KEY, (4,)).dtype == jnp.float16
 
 
+def test_what_is_made_of_initializers_has_their_dtype():
+    narrow = initializers.he_normal(dtype="bfloat16")
+    fused = initializers.he_normal(dtype="bfloat16", layout=jaxinit.layouts.fused(3))
+    for init in (
+        fused,
+        initializers.blocks([narrow, initializers.normal(dtype=jnp.bfloat16)], 2),
+        initializers.blocks(initializers.blocks(narrow, 2), 3),
+        initializers.scaled(fused, 2.0),
+        initializers.scaled(initializers.scaled(narrow, 2.0), 2.0),
+        initializers.repeated(initializers.scaled(narrow, 2.0), 2),
+    ):
+        assert init(KEY, (8, 24)).dtype == jnp.bfloat16
+        assert init(KEY, (8, 24), "float16").dtype == jnp.float16
+    assert fused == initializers.get(fused.to_config())
+    assert initializers.blocks(narrow, 3, dtype="float16")(KEY, (8, 24)).dtype == jnp.float16
+    for others in (HE, initializers.he_normal(dtype="float16")):
+        assert initializers.blocks([narrow, others], 2)(KEY, (8, 24)).dtype == jnp.float32
+    integers = initializers.blocks(initializers.identity(dtype="int8"), 2)
+    assert integers(KEY, (4, 8)).dtype == jnp.int8
+
+
 def test_what_a_narrow_dtype_cannot_hold_is_its_largest_value():
     made = initializers.scaled(NORMAL, 1e4)(KEY, (64,), "float8_e4m3fn").astype(np.float32)
     wide = 1e4 * np.asarray(NORMAL(KEY, (64,)))

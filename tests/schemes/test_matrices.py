@@ -1,6 +1,7 @@
 """Matrices: orthogonal by Haar's measure, identities that convolutions carry, sparse by count."""
 
 import copy
+import decimal
 import math
 import pickle
 
@@ -277,6 +278,13 @@ def test_hadamard_is_that_of_scipy(shape):
     assert raw(jaxinit.hadamard(None, shape)) == raw(expected)
 
 
+def test_hadamard_and_zer_o_in_64_bits():
+    with jax.enable_x64(True):
+        for dtype in ("float64", "complex128"):
+            assert error(jaxinit.hadamard(KEY, (5, 8), dtype, scale=1.7), 1.7) < 1e-15
+            assert error(jaxinit.zer_o(KEY, (5, 8), dtype)) < 1e-15
+
+
 @pytest.mark.parametrize("outputs", [3, 4, 6, 8, 16])
 def test_zer_o_is_its_algorithm(outputs):
     """Zhao et al. 2022, algorithm 1, on weights of (out, in), with the authors' scale."""
@@ -308,7 +316,13 @@ def test_each_output_has_its_number_of_zeros(shape, sparsity, batched):
     assert raw(made[made != 0]) == raw(values[made != 0])
     axes = tuple(range(1 if batched and len(shape) > 2 else 0, len(shape) - 1))
     counts = (made == 0).sum(axis=axes)
-    assert (counts == math.ceil(sparsity * math.prod(shape[a] for a in axes))).all()
+    inputs = math.prod(shape[a] for a in axes)
+    assert (counts == math.ceil(decimal.Decimal(repr(sparsity)) * inputs)).all()
+
+
+def test_the_number_of_zeros_is_that_of_the_decimal_number():
+    zeros = (np.asarray(jaxinit.sparse(KEY, (100, 50), sparsity=0.07)) == 0).sum(axis=0)
+    assert zeros.tolist() == [7] * 50
 
 
 def test_the_zeros_fall_uniformly_and_independently():

@@ -1,8 +1,11 @@
 """What a dtype cannot hold is an error; what is rounded to zero in it is counted in a warning."""
 
+import gc
 import math
 import re
 import warnings
+import weakref
+from contextlib import suppress
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ from scipy import stats
 
 from jaxinit import initializers, recipes
 from jaxinit._random import laws, spread
+from jaxinit._schemes import ranges
 
 KEY = jax.random.key(9)
 NORMAL, ONE = initializers.normal(1.0), initializers.identity()
@@ -139,6 +143,26 @@ def test_nothing_is_said_of_ordinary_values():
             initializers.constant(np.array([0.0, 0.0, 1.0]))(KEY, (3,), dtype)
         initializers.constant(math.nan)(KEY, (2,), "float32")
         assert (initializers.constant(math.inf)(KEY, (2,), "bfloat16") == jnp.inf).all()
+
+
+def test_checking_a_constant_leaves_pythons_warnings_as_they_are(monkeypatch):
+    """What changes them changes them for all threads."""
+    numbers = (0.5, 2**40, 1e300 + 1j, np.array([math.nan, 1e300, -math.inf]), np.array([-3, 250]))
+    for number in numbers:
+        value = initializers.constant(number).value
+        for dtype in map(jnp.dtype, ("float8_e4m3fn", "bfloat16", "float16", "int8", "complex64")):
+            with monkeypatch.context() as patch, suppress(ValueError):
+                patch.delattr(warnings, "catch_warnings")
+                ranges.check_constant("constant", value, dtype)
+
+
+def test_an_array_of_a_constant_goes_with_it():
+    init = initializers.constant(np.arange(12.0))
+    init(KEY, (12,), "float16")
+    array = weakref.ref(init.value)
+    del init
+    gc.collect()
+    assert array() is None
 
 
 def test_sums_and_products_beyond_the_computing_dtype_are_its_largest():

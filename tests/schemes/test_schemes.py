@@ -138,8 +138,10 @@ def test_dtype_as_type_string_none_and_factory_default():
     )
     with jax.enable_x64(True):
         assert jaxinit.he_normal(KEY, (4, 4)).dtype == jnp.float64
-    with pytest.warns(UserWarning, match=r"he_normal: float64 needs 64-bit types, which are off"):
+    text = r"^he_normal: float64 needs 64-bit types, which are off; float32 is used\. Turn"
+    with pytest.warns(UserWarning, match=text) as caught:
         assert jaxinit.he_normal(KEY, (4, 4), "float64").dtype == jnp.float32
+    assert [warned.filename for warned in caught] == [__file__]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
@@ -157,6 +159,13 @@ def test_constants_take_any_dtype_no_key_and_arrays():
     assert init(None, (2, 3)).tolist() == [[0, 1, 2], [0, 1, 2]]
     assert init == initializers.constant(np.arange(3.0).tolist())
     assert init != initializers.constant(np.arange(3.0) + 1)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4", "u2", "c8"])
+def test_a_constant_in_another_byte_order(dtype):
+    inits = [initializers.constant(np.array([1, 2], order + dtype)) for order in "<>"]
+    assert len({*inits}) == len({repr(init) for init in inits}) == 1
+    assert inits[1](KEY, (2,), "complex64").tolist() == [1, 2]
 
 
 def test_flax_spellings():
