@@ -41,13 +41,17 @@ def encode(init: Any, call: Callable[[], tuple[str, Mapping[str, Any]]]) -> Conf
 def _encoded(init: Any, value: Any) -> Any:
     """An option's value in JSON's types."""
     if isinstance(value, StaticArray):
-        return {"name": "array", "value": value.array.tolist(), "dtype": value.dtype}
+        numbers: Any = value.array.tolist()
+        if value.array.dtype.kind == "c" or not np.isfinite(value.array).all():
+            numbers = _encoded(init, numbers)  # JSON has no such numbers
+        return {"name": "array", "value": numbers, "dtype": value.dtype}
     if isinstance(value, Layout):
         return {"name": "Layout", **{k: _encoded(init, v) for k, v in value.given().items()}}
     if isinstance(value, tuple | list):
         return [_encoded(init, item) for item in value]
     if isinstance(value, complex):
-        return {"name": "complex", "real": value.real, "imag": value.imag}
+        real, imag = (_encoded(init, part) for part in (value.real, value.imag))
+        return {"name": "complex", "real": real, "imag": imag}
     if isinstance(value, float) and not math.isfinite(value):
         return {"name": "float", "value": str(value)}
     if value is None or isinstance(value, bool | int | float | str):
@@ -144,7 +148,7 @@ def _array(value: Any, dtype: Any) -> np.ndarray:
         known = jnp.dtype(dtype)
         if not (jnp.issubdtype(known, jnp.number) or known == np.dtype(bool)):
             raise TypeError
-        array = np.asarray(value, known)
+        array = _elements(value, known)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise ValueError(
             f"an array needs numbers as 'value' and a dtype of numbers as 'dtype'; got "
@@ -153,6 +157,14 @@ def _array(value: Any, dtype: Any) -> np.ndarray:
     if array.size > _MOST_ELEMENTS:
         raise ValueError(f"an array has at most {_MOST_ELEMENTS} elements; got {array.size}.")
     return array
+
+
+def _elements(value: Any, dtype: np.dtype) -> np.ndarray:
+    """An array of numbers; those that JSON does not have are configs."""
+    try:
+        return np.asarray(value, dtype)
+    except TypeError:
+        return np.asarray(_decoded(value, {}, 0), dtype)
 
 
 def _float(value: Any) -> float:
