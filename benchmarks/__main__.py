@@ -18,7 +18,9 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -86,8 +88,18 @@ def check(file: Path, baseline: Path) -> int:
     return int(bool(worse) or not common)
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run the command line."""
+    arguments = _parser().parse_args(given)
+    if arguments.command == "report":
+        return publish(arguments.file, arguments.out)
+    if arguments.command == "check":
+        return check(arguments.file, arguments.baseline)
+    return run(arguments.command or arguments.effort or "default", arguments.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    kept: dict[str, Any] = {"type": Path, "help": "keep the figures here"}
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -96,10 +108,11 @@ def main() -> int:
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument("--quick", dest="effort", action="store_const", const="quick")
     effort.add_argument("--full", dest="effort", action="store_const", const="full")
-    parser.add_argument("--json", type=Path, help="keep the figures here")
+    parser.add_argument("--json", **kept)
     commands = parser.add_subparsers(dest="command", metavar="sharded | gpu | report | check")
     for name in ("sharded", "gpu"):
-        commands.add_parser(name)
+        command = commands.add_parser(name)
+        command.add_argument("--json", default=argparse.SUPPRESS, **kept)  # before it or behind it
     for name in ("report", "check"):
         command = commands.add_parser(name)
         command.add_argument("file", type=Path)
@@ -107,12 +120,7 @@ def main() -> int:
             command.add_argument("--out", type=Path, default=Path("docs"))
         else:
             command.add_argument("--baseline", type=Path, default=results.BASELINE)
-    arguments = parser.parse_args()
-    if arguments.command == "report":
-        return publish(arguments.file, arguments.out)
-    if arguments.command == "check":
-        return check(arguments.file, arguments.baseline)
-    return run(arguments.command or arguments.effort or "default", arguments.json)
+    return parser
 
 
 if __name__ == "__main__":

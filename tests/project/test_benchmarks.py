@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import __main__ as main
 from benchmarks import cases, contenders, report, results
 
 ARRAY = contenders.Array("he_normal", (4, 8), "float32", "2^5")
@@ -97,3 +98,16 @@ def test_the_baseline_is_of_this_suite():
     found = [*cases.arrays("default"), *cases.programs("default")]
     assert set(baseline) <= {f"{case.table}: {cases.label(case)}" for case in found}
     assert len(baseline) > 30
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["--json FILE sharded", "sharded --json FILE", "gpu --json FILE", "--quick --json FILE"],
+)
+def test_figures_are_kept_where_the_command_says(given, monkeypatch):
+    """The pages of figures begin with the command that made them."""
+    ran = []
+    monkeypatch.setattr(main, "run", lambda effort, out: ran.append((effort, out)))
+    main.main(given.split())
+    ((effort, out),) = ran
+    assert (effort in given, str(out)) == (True, "FILE")
