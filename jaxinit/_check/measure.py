@@ -149,7 +149,13 @@ def cosine(x: Any) -> Any:
 
 
 def _slopes(phi: Look, z: Any) -> Any:
-    return jnp.abs(jax.jvp(phi, (z,), (jnp.ones_like(z),))[1])
+    """The slopes of phi; those of a condition, which is true or false, are 0."""
+
+    def numbers(z: Any) -> Any:
+        made = phi(z)
+        return made if jnp.issubdtype(made.dtype, jnp.inexact) else _real(made)
+
+    return jnp.abs(jax.jvp(numbers, (z,), (jnp.ones_like(z),))[1])
 
 
 def _real(x: Any) -> Any:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._program import jax_internals as internals
@@ -101,11 +102,16 @@ def _pass(walk: _Walk, step: Op | Link) -> list[Value]:
             return trail.reduce(first, step, found.factor, found.axes, found.sums)
     if name in primitives.STATISTICS:
         return _reduce(trail, step, first)
-    if is_linear(step) or name not in primitives.ELEMENTWISE:
+    if is_linear(step) or name not in primitives.ELEMENTWISE or _counts(step):
         for i in mine:
             trail.end(step.inputs[i], step)
         return []
     return _elementwise(walk, step, mine)
+
+
+def _counts(step: Op) -> bool:
+    """Whether the result is of integers, which are no signal any more."""
+    return all(jnp.issubdtype(value.aval.dtype, jnp.integer) for value in step.outputs)
 
 
 def _joined(trail: Trail, step: Op, parts: Sequence[Value]) -> list[Value]:

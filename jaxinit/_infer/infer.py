@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from jax.tree_util import SequenceKey
+
 from .. import _text
 from .._program.ir import Builder, Program
 from .._program.misuse import trace_call
@@ -18,6 +20,7 @@ from .parameter import Parameter
 from .reader import Reader
 
 Tree = Any
+_FIRST_ARGUMENT = (SequenceKey(0), SequenceKey(0))  # in the pair of positional and keyword ones
 # How the functions are called that do not take the model first.
 _EXAMPLES = {"audit": "params, model, x", "autoinit": "key, model, shapes, x"}
 
@@ -152,7 +155,7 @@ def read(
         )
     example = _EXAMPLES.get(call, "model, params, x")
     traced = trace_call(call, example, function, (params, *inputs), kwargs)
-    mine = tuple(n for n, path in enumerate(traced.paths) if path[0].idx == path[1].idx == 0)
+    mine = tuple(n for n, path in enumerate(traced.paths) if path[:2] == _FIRST_ARGUMENT)
     program = Builder(shared=False).program(traced.jaxpr)
     reader = Reader.of(_graph(program, mine), [path for path, _ in arrays(params)])
     return Reading(

@@ -172,13 +172,13 @@ class Trail:
         """
         self.steps.append(step)
         args = [self.values[x] if isinstance(x, Value) else x for x in step.inputs]
-        marks = tuple(x if isinstance(x, float) else id(x) for x in args)
+        marks = tuple(id(x) if np.ndim(x) else (type(x), x) for x in args)
         key = step.op.primitive, str(step.op.params), step.factor, marks
         if key not in self.memo:
             given = {x: v for x, v in zip(step.inputs, args, strict=True) if isinstance(x, Value)}
             z = jnp.asarray(GRID) if spread else jnp.zeros((), jnp.float64)
             found = np.asarray(_apply(step, given, z))
-            self.memo[key] = args, found if spread else float(found)
+            self.memo[key] = args, found if spread else found.item()
         self.values[step.output] = self.memo[key][1]
 
     def reduce(
