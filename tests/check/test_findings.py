@@ -17,6 +17,12 @@ KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    """Each test draws the same numbers, whichever ran before it."""
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def draw(*shape, std=1.0):
     return (RNG.standard_normal(shape) * std).astype(np.float32)
 
