@@ -19,6 +19,7 @@ from . import _text
 from ._make.formats import FormatName
 from ._make.init import in_dtypes
 from ._make.plan import Plan, plan
+from ._program.models import init_function
 from ._random.stream import is_typed_key
 from ._schemes.checks import did_you_mean, shown
 
@@ -45,7 +46,9 @@ def init(
     init_fn, *args = _called(factory)
     if seed is not None:
         args = _seeded(args, seed)
-    planned = plan(init_fn if dtype is None else _in_dtype(init_fn, dtype), *args)
+    if dtype is not None:
+        init_fn = _in_dtype(init_function("init", init_fn), dtype)
+    planned = plan(init_fn, *args)
     print(planned)
     if mesh and devices:
         print(_devices(planned, devices, mesh))
@@ -118,9 +121,7 @@ def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
 def _devices(planned: Plan, mesh: AbstractMesh, text: str) -> str:
     """How many bytes each device of a mesh would hold."""
     held = planned.memory(_spread(mesh))
-    least, most = min(held.values()), max(held.values())
-    share = _text.size(most) if least == most else f"{_text.size(least)} to {_text.size(most)}"
-    return f"on {len(held)} devices ({text}): {share} each"
+    return f"on {len(held)} devices ({text}): {_text.sizes(held.values())} each"
 
 
 def _mesh(text: str) -> AbstractMesh:

@@ -37,6 +37,13 @@ def size(count: int) -> str:
     return f"{number:.4g} TiB"
 
 
+def sizes(held: Iterable[int]) -> str:
+    """One size, or the least and the greatest of several: ``1 MiB to 2 MiB``."""
+    sorts = sorted(held) or [0]
+    least, most = size(sorts[0]), size(sorts[-1])
+    return most if least == most else f"{least} to {most}"
+
+
 def counted(number: int, one: str, more: str | None = None) -> str:
     """The number with its noun: "1 array", "2 arrays"."""
     return f"{number:,} {one if number == 1 else more or f'{one}s'}"

@@ -14,6 +14,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from .._program.misuse import kind
+from .._random.sharding import axes_of
 
 MeshAxes = str | tuple[str, ...] | None
 AxisRules = Sequence[tuple[str, MeshAxes]]
@@ -45,7 +46,7 @@ def check_rules(call: str, mesh: Mesh | AbstractMesh, rules: AxisRules) -> None:
                 f"{call}: rules must be pairs of an axis name and a mesh axis, as "
                 f"('embed', 'model'); got {rule!r}."
             )
-        for axis in _axes(rule[1]):
+        for axis in axes_of(rule[1]):
             if axis not in mesh.axis_names:
                 raise ValueError(
                     f"{call}: rule {rule!r} names a mesh axis {axis!r}; the mesh has "
@@ -60,27 +61,21 @@ def named_sharding(
     if named is None:
         return NamedSharding(mesh, PartitionSpec())
     given = [*rules, *named.rules]
-    spec, used = dict[int, MeshAxes](), set[str]()
-    for name, axes in given:
-        for i in (i for i, other in enumerate(named.names) if other == name and i not in spec):
-            if not used & set(_axes(axes)):
-                spec[i] = axes
-                used.update(_axes(axes))
     ruled = {name for name, _ in given}
-    for i, name in enumerate(named.names):
-        for axis in _axes(name) if name not in ruled else ():
-            if axis not in mesh.axis_names:
-                raise ValueError(
-                    f"{where} has an axis {axis!r}, which is no axis of the mesh and has no rule; "
-                    f"add one, as ({axis!r}, {mesh.axis_names[0]!r}) or ({axis!r}, None)."
-                )
-            spec[i] = name
+    own = [name for name in named.names if name is not None and name not in ruled]
+    for axis in (axis for name in own for axis in axes_of(name)):
+        if axis not in mesh.axis_names:
+            raise ValueError(
+                f"{where} has an axis {axis!r}, which is no axis of the mesh and has no rule; "
+                f"add one, as ({axis!r}, {mesh.axis_names[0]!r}) or ({axis!r}, None)."
+            )
+    spec, used = dict[int, MeshAxes](), set[str]()
+    for name, axes in (*given, *zip(own, own, strict=True)):
+        for i in (i for i, other in enumerate(named.names) if other == name and i not in spec):
+            if not used & set(axes_of(axes)):
+                spec[i] = axes
+                used.update(axes_of(axes))
     return NamedSharding(mesh, PartitionSpec(*(spec.get(i) for i in range(len(named.names)))))
-
-
-def _axes(axes: Any) -> tuple[str, ...]:
-    """The mesh axes that one array axis is divided by."""
-    return axes if isinstance(axes, tuple) else () if axes is None else (axes,)
 
 
 def _named(x: Any) -> Named | None:

@@ -23,6 +23,7 @@ from .._random.stream import is_typed_key
 from . import partial
 from .grouping import Group, Signature
 from .recording import Recording
+from .shardings import default_device
 from .told import told
 
 LeafSharding = Sharding | PartitionSpec | None
@@ -106,7 +107,9 @@ class Maker:
     def whole(self, shardings: Sequence[LeafSharding]) -> Sequence[jax.Array]:
         """Makes all arrays by one program: the init function as it was traced."""
         function = jaxpr_as_fun(self._recording.trace.jaxpr)
-        return jax.jit(function, out_shardings=list(shardings))(*self._recording.trace.arguments)
+        with jax.disable_jit(False):
+            made = jax.jit(function, out_shardings=list(shardings))
+            return made(*self._recording.trace.arguments)
 
 
 def _lower(
@@ -170,13 +173,13 @@ def _given(x: Any, aval: Any = None) -> _Given:
 def _platform(sharding: LeafSharding) -> str:
     if isinstance(sharding, Sharding):
         return next(iter(sharding.device_set)).platform
-    return jax.default_backend()
+    return default_device().platform
 
 
 def block(recording: Recording, index: int, limit: int) -> int | None:
     """The size of the blocks that windows of an array must not cross; None if it has no windows."""
     output = recording.program.outputs[index]
-    return partial.unit(output, limit, partial.Setting(jax.default_backend()))
+    return partial.unit(output, limit, partial.Setting(_platform(None)))
 
 
 def _values(call: str, recording: Recording) -> dict[Value, Any]:

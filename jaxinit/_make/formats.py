@@ -6,6 +6,7 @@ A format works in two steps. ``prepare`` writes everything but the weights into 
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -230,10 +231,11 @@ class Orbax:
     """A checkpoint whose description orbax writes, and whose zarr arrays tensorstore fills."""
 
     def refused(self, entries: Sequence[Entry], names: Sequence[str]) -> dict[str, str]:
-        found = {}
+        found, folders = {}, set(names)
         for entry, name in zip(entries, names, strict=True):
             reason = _unknown_dtype(entry.dtype) or _unfit_as_folder(name)
-            if within := next((n for n in names if name.startswith(f"{n}/")), None):
+            above = itertools.accumulate(name.split("/")[:-1], "{}/{}".format)
+            if within := next((folder for folder in above if folder in folders), None):
                 reason = f"the name is a path inside the folder of {within}"
             if reason:
                 found[entry.path] = reason

@@ -25,12 +25,12 @@ def sharing(program: Program) -> list[int]:
     sums = [op for op in ops if _has_sum(op)]
     if not sums:
         return []
-    needed_by = _needed_by(ops, list(dict.fromkeys(program.outputs)))
+    distinct = {value: n for n, value in enumerate(dict.fromkeys(program.outputs))}
+    needed_by = _needed_by(ops, list(distinct))
     shared = 0
     for op in sums:
         if needed_by[op].bit_count() > 1:
             shared |= needed_by[op]
-    distinct = {value: n for n, value in enumerate(dict.fromkeys(program.outputs))}
     return [i for i, value in enumerate(program.outputs) if shared >> distinct[value] & 1]
 
 

@@ -68,6 +68,11 @@ def init(
       'bfloat16'
     """
     choices = _choices(dtype)
+    if mesh is None and rules:
+        raise ValueError(
+            "init: rules say which axes of a mesh divide the arrays; got no mesh. Pass mesh=, as "
+            "jax.make_mesh makes."
+        )
     planned = plan_as("init", in_dtypes(init_function("init", model), choices), args, kwargs)
     _check_expressions(planned, choices)
     shardings = None if mesh is None else planned._shardings_of("init", mesh, rules)
@@ -88,7 +93,7 @@ def in_dtypes(init_fn: Callable[..., Tree], choices: Choices) -> Callable[..., T
         found = (dtype for expression, dtype in choices if expression.search(path_text(path)))
         return x.astype(next(found, x.dtype))
 
-    @functools.wraps(init_fn, assigned=(), updated=())  # so that errors name it
+    @functools.wraps(init_fn, assigned=(), updated=())  # sets __wrapped__ alone, which errors name
     def function(*args: Any, **kwargs: Any) -> Tree:
         return jax.tree_util.tree_map_with_path(rounded, init_fn(*args, **kwargs))
 
@@ -102,6 +107,8 @@ def _choices(dtype: DTypes) -> Choices:
     if not isinstance(dtype, Mapping | list | tuple):
         pairs = [("", dtype)]
     try:
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+            raise TypeError(f"got {dtype!r:.80}")
         return [(re.compile(expression), _floating(wanted)) for expression, wanted in pairs]
     except (TypeError, re.error) as error:
         raise ValueError(
@@ -130,8 +137,6 @@ def _check_expressions(planned: Plan, choices: Choices) -> None:
 
 def _summary(planned: Plan, shardings: Tree) -> str:
     """How much is made, by how many programs, and how much of it each device holds."""
-    held = planned.memory(shardings)
-    least, most = min(held.values(), default=0), max(held.values(), default=0)
-    share = _text.size(most) if least == most else f"{_text.size(least)} to {_text.size(most)}"
-    each = f"{share} on each of {len(held)} devices" if len(held) > 1 else "on one device"
-    return f"{planned!r}: {each}"
+    held = planned.memory(shardings).values()
+    each = f"{_text.sizes(held)} on each of {len(held)} devices"
+    return f"{planned!r}: {each if len(held) > 1 else 'on one device'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -139,8 +140,10 @@ def _check_names(recording: Recording, format: str, entries: Sequence[Entry]) ->
             f"other format."
         )
     names = [entry.path.replace("/", ".") for entry in entries]
-    taken = (MANIFEST, f"{MANIFEST}.new", LOGS)
-    wrong = sorted({name for name in names if names.count(name) > 1 or name.startswith(taken)})
+    taken = {MANIFEST, f"{MANIFEST}.new", LOGS}
+    pairs = zip(names, entries, strict=True)
+    ours = {name for name, entry in pairs if taken & {name, entry.path.split("/")[0]}}
+    wrong = sorted(ours | {name for name, count in Counter(names).items() if count > 1})
     if wrong:
         raise ValueError(
             f"{CALL}: these names stand for several leaves, or for jaxinit's own files: "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, Mesh, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from .. import _text
 from .._program.misuse import kind
@@ -222,6 +222,12 @@ class Plan:
 
     def _materialize(self, call: str, out_shardings: OutShardings, progress: bool) -> Tree:
         shardings = self._shardings(call, out_shardings)
+        for leaf, sharding in zip(self.leaves, shardings, strict=True):
+            if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
+                raise ValueError(
+                    f"{call}: out_shardings has an AbstractMesh for {leaf.path!r}, which has no "
+                    f"devices; use jax.make_mesh, or Plan.memory to plan."
+                )
         maker = Maker(self._recording, call)
         if self.whole:
             return self._recording.skeleton.restored(maker.whole(shardings))
@@ -280,7 +286,8 @@ class Plan:
     def _shardings(self, call: str, given: OutShardings) -> list[Any]:
         """The sharding of each array."""
         is_leaf = jax.tree_util.all_leaves([given])  # a tree may be a callable model
-        if callable(given) and is_leaf and not isinstance(given, Mesh):  # which can be called
+        # A Mesh can be called too, as a decorator.
+        if callable(given) and is_leaf and not isinstance(given, Mesh):
             found = [given(leaf.path, leaf.shape) for leaf in self.leaves]
         else:
             found = self._prefix(call, given)

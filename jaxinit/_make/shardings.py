@@ -9,7 +9,20 @@ import jax
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 
 from .._program.misuse import kind
+from .._random.sharding import axes_of
 from .recording import Leaf
+
+
+def default_device() -> Any:
+    """The device that holds what is given no sharding.
+
+    ``jax.default_backend`` does not know of ``jax.default_device``.
+    """
+    config: Any = jax.config
+    chosen = config.jax_default_device
+    if chosen is None or isinstance(chosen, str):
+        return jax.local_devices(backend=chosen)[0]
+    return chosen
 
 
 def is_sharding(x: Any) -> bool:
@@ -33,7 +46,10 @@ def checked(call: str, leaf: Leaf, sharding: Any) -> Any:
             f"{call}: out_shardings must give a Sharding, a PartitionSpec or None for each leaf; "
             f"got {kind(sharding)} for {leaf.path!r}."
         )
+    spec = getattr(sharding, "spec", ())
     try:
+        if any(axes_of(part) for part in spec[len(leaf.shape) :]):
+            raise ValueError(f"{spec} has {len(spec)} entries")
         sharding.shard_shape(leaf.shape)
     except ValueError as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -47,7 +63,7 @@ def checked(call: str, leaf: Leaf, sharding: Any) -> Any:
 def devices(sharding: Any) -> Iterable[Any]:
     """The devices that hold an array of this sharding."""
     if sharding is None:
-        return jax.devices()[:1]
+        return [default_device()]
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
         return range(sharding.mesh.size)
     return sharding.device_set

@@ -19,7 +19,7 @@ from jax.tree_util import GetAttrKey
 
 from .._program.misuse import kind
 from .._program.trees import has_shape
-from .._random.stream import check_key
+from .._random.stream import check_key, fold_in
 from ..initializers import get
 
 Tree = Any
@@ -162,7 +162,7 @@ def _hashes(paths: Any) -> dict[Entries, int]:
 
 
 def _leaf_key(key: jax.Array, value: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.fold_in(key, value >> 32), value & 0xFFFFFFFF)
+    return fold_in(fold_in(key, value >> 32), value & 0xFFFFFFFF)
 
 
 def _kept(given: Tree, expected: dict[Entries, Any]) -> dict[Entries, Any]:
@@ -225,7 +225,10 @@ def _is_initializer(rules: Any) -> bool:
 
 
 def _is_of_path(rules: Callable[..., Any]) -> bool:
-    """Whether it takes a path and a struct, and needs one: factories have defaults for all."""
+    """Whether it can be called with a path and a struct, and its first parameter has no default.
+
+    A factory such as he_normal, given by mistake, has defaults for all its parameters.
+    """
     try:
         taken = inspect.signature(rules)
         taken.bind("", None)
@@ -300,12 +303,16 @@ def _make(
     shape, dtype = tuple(struct.shape), struct.dtype
     sharding = struct.sharding if isinstance(struct, jax.ShapeDtypeStruct) else None
     alike = id(init), shape, dtype, sharding
-    if sharding is None:
-        made = init(key, shape, dtype)
-    else:
-        if alike not in makers:
-            makers[alike] = jax.jit(lambda key: init(key, shape, dtype), out_shardings=sharding)
-        made = makers[alike](key)
+    try:
+        if sharding is None:
+            made = init(key, shape, dtype)
+        else:
+            if alike not in makers:
+                makers[alike] = jax.jit(lambda key: init(key, shape, dtype), out_shardings=sharding)
+            made = makers[alike](key)
+    except (TypeError, ValueError) as error:
+        error.add_note(f"It was to make {path!r}, by a rule of tree_init.")
+        raise
     is_key = jnp.issubdtype(dtype, jax.dtypes.extended)
     wanted = dtype if is_key else jax.dtypes.canonicalize_dtype(dtype)  # float32 without x64
     if not has_shape(made) or (made.shape, made.dtype) != (shape, wanted):

@@ -125,7 +125,7 @@ def branch_for(
     if primitive is not primitives.cond_p or params.get("branches_platforms") is None:
         return None
     if platform == "gpu":
-        platform = "rocm" if "rocm" in get_backend().platform_version.lower() else "cuda"
+        platform = "rocm" if "rocm" in get_backend("gpu").platform_version.lower() else "cuda"
     choices = zip(params["branches"], params["branches_platforms"], strict=True)
     fitting = (b for b, platforms in choices if not platforms or platform in platforms)
     found = next(fitting, None)

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from . import stream
 from .laws import Law
-from .sharding import OutSharding, Sharding, is_tracing, mesh_of, named, place, spread
+from .sharding import OutSharding, Sharding, axes_of, is_tracing, mesh_of, named, place, spread
 from .stream import LOW_TAG, WEIGHTS_TAG, Pair, Words
 
 # Nearly twice as fast on CPUs with 512-bit vectors, and without effect on others. JAX accepts
@@ -133,9 +133,7 @@ def _shards_of_last_axis(spec: _Spec) -> int:
     sharding = named(spec.out_sharding)
     if not spec.shape or len(sharding.spec) < len(spec.shape):
         return 1
-    part = sharding.spec[-1]
-    axes = part if isinstance(part, tuple) else (part,)
-    return math.prod(sharding.mesh.shape[axis] for axis in axes if axis is not None)
+    return math.prod(sharding.mesh.shape[axis] for axis in axes_of(sharding.spec[-1]))
 
 
 def _words(keys: tuple[Pair, ...], view: tuple[int, ...], paired: bool, complex: bool) -> Words:

@@ -32,6 +32,11 @@ def named(out_sharding: Sharding) -> NamedSharding:
     return NamedSharding(jax.sharding.get_abstract_mesh(), out_sharding)
 
 
+def axes_of(part: Any) -> tuple[str, ...]:
+    """The axes of the mesh that one entry of a PartitionSpec names; an open entry names none."""
+    return part if isinstance(part, tuple) else (part,) if isinstance(part, str) else ()
+
+
 def is_explicit(sharding: NamedSharding) -> bool:
     """Whether any axis of the mesh is explicit."""
     return AxisType.Explicit in sharding.mesh.axis_types
@@ -128,12 +133,7 @@ def across(out_sharding: OutSharding, shape: Sequence[int], axes: Sequence[int])
     if out_sharding is None:
         return None
     sharding = named(out_sharding)
-    used = [
-        name
-        for part in sharding.spec
-        if part is not None
-        for name in (part if isinstance(part, tuple) else (part,))
-    ]
+    used = [name for part in sharding.spec for name in axes_of(part)]
     sizes = sharding.mesh.shape
     devices = math.prod(sizes[name] for name in used)
     axis = next((axis for axis in axes if shape[axis] % devices == 0), axes[-1])

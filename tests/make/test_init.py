@@ -151,6 +151,8 @@ ERRORS = [
     ({"mesh": lambda: 8}, TypeError, r"^init: mesh must be a mesh of devices, as jax\.make_mesh makes; got an int\.$"),
     ({"dtype": "int8"}, ValueError, r"^init: dtype must be a floating dtype, or pairs of a regular expression and one; got int8\.$"),
     ({"dtype": {"kernle": "bfloat16"}}, ValueError, r"^init: dtype has an expression 'kernle' that matches no floating-point array; their paths are as 'params/ScanBlock_0/Dense_0/bias'\.$"),
+    ({"dtype": ["bfloat16"]}, ValueError, r"^init: dtype must be .*; got \['bfloat16'\]\.$"),
+    ({"rules": [("mlp", "model")]}, ValueError, r"^init: rules say which axes of a mesh divide the arrays; got no mesh\. Pass mesh=, as jax\.make_mesh makes\.$"),
     ({"dtype": {"(": "bfloat16"}}, ValueError, r"^init: dtype must be a floating dtype, or pairs"),
 ]  # fmt: skip
 
@@ -160,3 +162,11 @@ def test_errors(options, kind, text):
     made = {k: v() if k == "mesh" else v for k, v in options.items()}
     with pytest.raises(kind, match=text):
         jaxinit.init(Stack(), KEY, X, **made)
+
+
+def test_no_axis_of_the_mesh_divides_an_array_twice():
+    """As in Flax: the first that fits counts, a name that is an axis of the mesh itself comes last."""
+    init = nn.with_partitioning(nn.initializers.lecun_normal(), ("embed", "model"))
+    planned = jaxinit.plan(nn.Dense(8, kernel_init=init, use_bias=False), KEY, X)
+    found = planned.shardings(mesh(), [("embed", "model")])["params"]["kernel"].unbox()
+    assert found.spec == P("model", None)

@@ -285,6 +285,25 @@ def test_memory_on_an_abstract_mesh():
         )
 
 
+def test_the_default_device_of_jax_holds_what_has_no_sharding():
+    other = jax.devices()[2]
+    with jax.default_device(other):
+        planned = plan(lambda key: jax.random.normal(key, (8, 4)), KEY)
+        assert planned.memory() == {other: 128}
+        assert planned.materialize().devices() == {other}
+
+
+def test_a_function_that_runs_whole_keeps_its_shardings_without_jit():
+    mesh = jax.make_mesh((8,), ("d",), axis_types=MESH_TYPES[:1])
+    rows = NamedSharding(mesh, P(None, "d"))
+    where = {"v": rows, "g": NamedSharding(mesh, P("d")), "w": rows}
+    expected = materialize(weight_norm, KEY, out_shardings=where)
+    with jax.disable_jit():
+        made = materialize(weight_norm, KEY, out_shardings=where)
+    assert {name: x.sharding for name, x in made.items()} == where
+    assert_same(made, expected)
+
+
 def test_memory_counts_each_device():
     planned = plan(lambda key: jnp.zeros((8, 4)), KEY)
     assert sum(planned.memory().values()) == 128
@@ -436,6 +455,20 @@ ERRORS = [
         lambda: materialize(lambda k: {"a": k}, KEY, out_shardings=jax.make_mesh((8,), ("d",))),
         TypeError,
         r"got a Mesh for 'a'",
+    ),
+    (
+        lambda: materialize(
+            lambda k: {"a": k}, KEY, out_shardings=NamedSharding(AbstractMesh((2,), ("d",)), P())
+        ),
+        ValueError,
+        r"^materialize: out_shardings has an AbstractMesh for 'a', which has no devices; use jax\.",
+    ),
+    (
+        lambda: plan(jnp.zeros, 8).memory(
+            NamedSharding(AbstractMesh((2, 2), ("d", "m")), P("d", "m"))
+        ),
+        ValueError,
+        r"^Plan\.memory: out_shardings does not fit '' of shape \(8,\): .* has 2 entries\. ",
     ),
     (
         lambda: jax.jit(lambda k: materialize(jax.random.normal, k))(KEY),

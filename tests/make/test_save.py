@@ -3,6 +3,7 @@
 import fcntl
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -332,6 +333,10 @@ def test_what_a_format_cannot_hold(tmp_path):
     own = jaxinit.plan(lambda key: {"jaxinit": {"done": jnp.zeros(3)}}, KEY)
     with pytest.raises(ValueError, match=r"own files: jaxinit\.done; rename"):
         own.save(tmp_path / "m")
+    tree = {"done2": jnp.zeros(3), "json5": jnp.zeros(3)}
+    alike = jaxinit.plan(lambda key: {"jaxinit": tree}, KEY)
+    alike.save(tmp_path / "alike")  # none of our files
+    shutil.rmtree(tmp_path / "alike")
     bare = jaxinit.plan(jnp.zeros_like, jnp.ones(3))
     with pytest.raises(ValueError, match=r"is one array without a name; return a dict of it"):
         bare.save(tmp_path / "m")

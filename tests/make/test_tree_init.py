@@ -138,6 +138,23 @@ def test_raw_keys_and_arrays_as_shapes():
     assert all(map(np.array_equal, jax.tree.leaves(typed), jax.tree.leaves(under_jit)))
 
 
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_raw_keys_of_other_kinds(impl):
+    """A raw key of four words is taken for one of rbg, as in every initializer."""
+    key = jax.random.key(3, impl="rbg")
+    made = tree_init(jax.random.key_data(jax.random.key(3, impl=impl)), shapes(), RULES)
+    assert all(
+        map(np.array_equal, jax.tree.leaves(made), jax.tree.leaves(tree_init(key, shapes(), RULES)))
+    )
+
+
+def test_an_error_of_an_initializer_names_the_parameter():
+    struct = {"layer": {"bias": jax.ShapeDtypeStruct((8,), "float32")}}
+    with pytest.raises(ValueError, match=r"^he_normal: shape \(8,\) has no input axis") as raised:
+        tree_init(KEY, struct, [(".", "he_normal")])
+    assert raised.value.__notes__ == ["It was to make 'layer/bias', by a rule of tree_init."]
+
+
 def test_only_missing_leaves_the_others_alone():
     full = tree_init(KEY, shapes(), RULES)
     mine = jnp.full((4, 6), 7.0)

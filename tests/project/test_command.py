@@ -8,6 +8,7 @@ import sys
 import tomllib
 from importlib.metadata import EntryPoint
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,14 @@ def two(key=None):
 
 def factory():
     return two()
+
+
+def of_a_module():
+    return nn.Dense(4), jax.random.key(0), jnp.ones((1, 8))
+
+
+def of_nothing():
+    return (lambda key: {}), jax.random.key(0)
 
 
 def without_keys():
@@ -68,6 +77,16 @@ def test_seed_and_dtype(tmp_path):
     expected = jaxinit.he_normal(jax.random.key(9), (64, 32), "bfloat16")
     np.testing.assert_array_equal(found["w"], expected)
     assert found["step"] == 7
+
+
+def test_a_factory_of_a_module_and_a_dtype(capsys):
+    assert main(["init", "test_command:of_a_module", "--dry-run", "--dtype", "bfloat16"]) == 0
+    assert "bfloat16" in capsys.readouterr().out
+
+
+def test_a_factory_of_nothing(capsys):
+    assert main(["init", "test_command:of_nothing", "--dry-run", "--mesh", "d=2"]) == 0
+    assert "(d=2): 0 B each" in capsys.readouterr().out
 
 
 def test_a_dry_run_shows_a_mesh_and_writes_nothing(tmp_path, capsys, monkeypatch):
