@@ -117,8 +117,12 @@ def _is_one_hot(op: Op, side: int) -> bool:
     return source is not None and source.primitive.name == "eq"
 
 
-def _conv(op: Op, conv: internals.Convolution, use: Use) -> KernelFans:
+def _conv(op: Op, conv: internals.Convolution, use: Use) -> KernelFans | None:
     shape, axes = op.inputs[1].aval.shape, use.contribution.axes
+    summed = (conv.in_axis, *conv.window)
+    meets = bool(_origins(axes, summed)) or all(shape[axis] == 1 for axis in summed)
+    if use.contribution.contracted == 1 and not meets:  # a factor of the kernel, as in WeightNorm
+        return None
     taps_in, taps_out = 1.0, 1.0
     for i, axis in enumerate(conv.window):
         step_in, step_out = taps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._program import jax_internals as internals
 from .._program import primitives
@@ -167,7 +167,7 @@ def _role(graph: Graph, use: Use, is_bias: bool) -> str:
     if name == "sub" and use.position == 1:
         return "mean"
     maker = use.op.inputs[use.position].op
-    decayed = maker is not None and maker.primitive.name == "mul"
+    decayed = maker is not None and maker.primitive.name == "mul" and not is_linear(use.op)
     if decayed and not graph.consumers.get(use.op.outputs[0]):  # a running average is returned
         return _statistic(graph, use.op.inputs[1 - use.position])
     if name in ("add", "add_any", "sub"):
@@ -175,9 +175,34 @@ def _role(graph: Graph, use: Use, is_bias: bool) -> str:
         return "bias" if is_bias or wide < 2 else "position"
     if name == "mul" and slopes(graph, use.op):
         return "slope"
+    if name == "mul" and _is_summed(graph, use.op, use.contribution.axes):
+        return "unknown"
     if is_linear(use.op):
         return "scale"  # of the kernel's outputs
     return {"mul": "scale", "div": "scale", "concatenate": "token"}.get(name, "unknown")
+
+
+def _is_summed(graph: Graph, op: Op, axes: AxisOrigins) -> bool:
+    """Whether the products with the signal are only added up along axes of the parameter.
+
+    Then it is a kernel, or the read-out of a state, that is written without a matrix product.
+    """
+    takers = graph.consumers.get(op.outputs[0], ())
+    while len(takers) == 1 and _is(takers[0], "convert_element_type"):
+        takers = graph.consumers.get(takers[0].outputs[0], ())
+    return bool(takers) and all(
+        _is(taker, "reduce_sum") and any(axes.axes[i].is_origin for i in _summed(taker))
+        for taker in takers
+    )
+
+
+def _is(step: Any, name: str) -> bool:
+    return not isinstance(step, Link) and step.primitive.name == name
+
+
+def _summed(op: Any) -> Sequence[int]:
+    (axes,) = internals.geometry(op.primitive, op.params)
+    return axes
 
 
 def _statistic(graph: Graph, value: Value) -> str:

@@ -114,6 +114,8 @@ class Reader:
         if op in self.adapters:
             return self.adapters[op]
         if contribution.contracted > 1:  # a product of two parameters, added to a third: LoRA
+            if contribution.through:  # or a statistic of them, as the norm that SpectralNorm takes
+                return "unknown"
             others = self.graph.contributions.get(op.inputs[kernel.use.position], ())
             if any(other.contracted == 1 for other in others):
                 return "lora_a" if fans.in_axis else "lora_b"
