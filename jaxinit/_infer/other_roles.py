@@ -188,8 +188,9 @@ def _is_summed(graph: Graph, op: Op, axes: AxisOrigins) -> bool:
     Then it is a kernel, or the read-out of a state, that is written without a matrix product.
     """
     takers = graph.consumers.get(op.outputs[0], ())
-    while len(takers) == 1 and _is(takers[0], "convert_element_type"):
-        takers = graph.consumers.get(takers[0].outputs[0], ())
+    while len(takers) == 1 and _is(cast := takers[0], "convert_element_type"):
+        assert not isinstance(cast, Link)
+        takers = graph.consumers.get(cast.outputs[0], ())
     return bool(takers) and all(
         _is(taker, "reduce_sum") and any(axes.axes[i].is_origin for i in _summed(taker))
         for taker in takers
