@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mesh", help="show the bytes on each device of a mesh, such as data=8,model=4")
     add("--dry-run", action="store_true", help="show the plan and save nothing")
 
-    add = command("audit", _audit, "say what is wrong with the weights of a checkpoint")
+    add = command("audit", _audit, "say what is wrong with a checkpoint's weights before training")
     add("checkpoint", help="of orbax or safetensors, a folder or a file")
     add("--full", action="store_true", help="show every parameter too")
     add("--strict", action="store_true", help="exit with status 1 for warnings, not errors alone")

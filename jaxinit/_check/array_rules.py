@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .findings import Finding
-from .subject import Subject
+from .resemblance import COPY, EXACT, Repeats
+from .subject import SAVE_AGAIN, Subject
 
 
 def of_values(s: Subject) -> Iterator[Finding]:
     """Findings about the values themselves; the first that holds explains the others."""
+    x = s.found
+    if x.bad:
+        yield from of_numbers(s)
+    elif x.is_constant:
+        yield from _one_number(s)
+    elif x.repeats and _is_told(s, x.repeats):
+        yield _repeated(s, x.repeats)
+    elif s.is_kernel and (s.asked is None or s.asked.std is not None):
+        yield from _of_draw(s)
+
+
+def of_numbers(s: Subject) -> Iterator[Finding]:
+    """Whether all values are numbers."""
     x = s.found
     if x.bad:
         yield Finding(
@@ -20,22 +34,48 @@ def of_values(s: Subject) -> Iterator[Finding]:
             "draw it again; jaxinit.initializers refuse to overflow a dtype, and a run that "
             "diverged is to be resumed from an earlier step",
         )
-        return
-    if x.is_constant:
-        yield from _one_number(s)
-        return
-    if x.repeats:
-        yield Finding(
-            "error",
-            "reused_key",
-            s.path,
-            f"{x.repeats} equal or strongly correlated",
-            "give each its own key, as nn.scan and nn.vmap do with split_rngs={'params': True}, "
-            "or jax.random.split",
-        )
-        return
-    if not s.is_kernel:
-        return
+
+
+def _is_told(s: Subject, found: Repeats) -> bool:
+    """Whether parts that are alike were not meant to be; those of biases, if they are equal."""
+    if s.asked is not None and s.asked.holds_copies:
+        return False
+    return not s.is_vector or found.correlation > EXACT
+
+
+def _repeated(s: Subject, found: Repeats) -> Finding:
+    """Parts of an array that are alike. Those that are correlated below zero no key draws."""
+    equal = found.correlation > EXACT
+    what = f"{found.parts} are {'equal' if equal else f'correlated {found.correlation:.2f}'}"
+    split = (
+        "give each its own key, as nn.scan and nn.vmap do with split_rngs={'params': True}, or "
+        "jax.random.split"
+    )
+    if _precedes_shuffle(s, found):
+        fine = f"nothing, if a pixel shuffle follows, as for recipes.icnr; else {split}"
+        return Finding("warning", "reused_key", s.path, f"{what}, {found.copies} each", fine)
+    if s.is_vector:
+        fine = f"nothing, if it was trained, or repeated on purpose; else {split}"
+        return Finding("warning", "reused_key", s.path, what, fine)
+    if found.correlation < COPY:
+        fine = f"nothing, if one was made from the other, as its negative; else {split}"
+        return Finding("warning", "reused_key", s.path, what, fine)
+    return Finding("error", "reused_key", s.path, what, split)
+
+
+def _precedes_shuffle(s: Subject, found: Repeats) -> bool:
+    """Whether each unit is there r^d times, as for a shuffle in d dimensions.
+
+    In one dimension that is any number, so that the kernel has to be one of such a convolution.
+    """
+    axes, copies = len(s.found.shape), found.copies
+    dimensions = range(1 if axes == 3 else 2, max(axes - 1, 3))
+    return copies > 1 and any(round(copies ** (1 / d)) ** d == copies for d in dimensions)
+
+
+def _of_draw(s: Subject) -> Iterator[Finding]:
+    """Findings about a kernel of independent draws; the first that holds explains the others."""
+    x = s.found
     if x.is_scattered:
         yield Finding(
             "warning",
@@ -45,7 +85,7 @@ def of_values(s: Subject) -> Iterator[Finding]:
             "draw it again in float32: small values round to zero in a narrow dtype, as float8",
             f"{round(x.zeros * x.size):,} zeros among {x.size:,} values",
         )
-    elif x.rank is not None:
+    elif x.rank is not None and not (s.asked and s.asked.mean):
         sides = f"{x.size // x.shape[-1]} x {x.shape[-1]}"
         yield Finding(
             "warning",
@@ -74,21 +114,31 @@ def of_values(s: Subject) -> Iterator[Finding]:
             f"has about {x.rounded:,}",
         )
     elif s.is_shifted:
+        asked = f", and {s.asked.mean:.3g} was asked of {s.asked.initializer}" if s.asked else ""
         yield Finding(
             "warning",
             "shifted",
             s.path,
-            f"its mean is {x.mean:.3g} beside a standard deviation of {x.std:.3g}",
-            "centre it with initializers.he_uniform(), or shifted(uniform(2 * scale), -scale): "
-            "jax.nn.initializers.uniform(scale) is on [0, scale)"
-            if x.low >= 0
-            else "centre it: draw from a distribution of mean 0",
+            f"its mean is {x.mean:.3g} beside a standard deviation of {x.std:.3g}{asked}",
+            SAVE_AGAIN if asked else _centred(x.low),
             f"chance moves the mean of {x.size:,} values by {x.std * x.size**-0.5:.2g}",
         )
 
 
+def _centred(low: float) -> str:
+    """How to draw a kernel whose mean is 0."""
+    if low < 0:
+        return "centre it: draw from a distribution of mean 0"
+    return (
+        "centre it with initializers.he_uniform(), or shifted(uniform(2 * scale), -scale): "
+        "jax.nn.initializers.uniform(scale) is on [0, scale)"
+    )
+
+
 def _one_number(s: Subject) -> Iterator[Finding]:
     x = s.found
+    if s.is_asked_constant:
+        return
     if s.role == "variance" and x.low <= 0:
         yield Finding(
             "error",

@@ -75,7 +75,7 @@ class Statistics:
     is_orthogonal: bool
     is_scattered: bool
     uneven: str | None
-    repeats: str | None
+    repeats: resemblance.Repeats | None
     sample: np.ndarray = field(repr=False)
     corners: tuple[np.ndarray, ...] = field(repr=False)
     digest: bytes = field(repr=False)

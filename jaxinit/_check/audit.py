@@ -23,6 +23,7 @@ from .checkpoint import stored_arrays
 from .conventions import Known
 from .figure import Curve
 from .findings import Finding, grouped, worst_first
+from .mirrors import told_apart
 from .report import Column, Report
 from .signal import Run, has_values
 from .spread_rules import of_spread
@@ -58,6 +59,10 @@ def audit(
 ) -> Report:
     """Says what is wrong with the parameters of a model or checkpoint that is about to be trained.
 
+    Weights are judged as they are before training, which changes how large they are and makes some
+    alike: of trained ones only ``not_finite``, ``zero``, ``constant``, ``low_rank``,
+    ``mostly_zero``, ``dead`` and an error of ``reused_key`` mean something.
+
     Findings, by ``kind``:
 
     - ``not_finite``: NaN or infinities.
@@ -65,7 +70,11 @@ def audit(
       one number. Zeros that end a residual branch, gate, or make the output are a note; zeros that
       no gradient can ever reach, as two kernels of zeros in a row, are an error.
     - ``reused_key``: two arrays, or two parts of one, that are equal or correlated, also where one
-      is scaled or transposed.
+      is scaled or transposed. An error is a copy; it is a warning or a note where some initializer
+      makes arrays that are alike, and of biases and scales, which are compared for copies alone.
+    - ``mirrored``: a folder that is equal to another throughout, as a moving average starts, in
+      place of an error for each of its arrays. An optimizer's state, which ``notes`` counts, is
+      only looked at for NaN and infinities.
     - ``coarse``: far fewer distinct values than rounding to the dtype leaves, as of draws made in
       bfloat16 with 7 random bits (JAX's kernels in bfloat16 have 128).
     - ``low_rank``, ``mostly_zero``: a kernel that loses most directions of its input.
@@ -84,7 +93,8 @@ def audit(
     Args:
       params: a tree of arrays, or the path of an orbax or safetensors checkpoint, which is read in
         windows of 128 MiB. Where ``Plan.save`` wrote it, its manifest says what was asked of
-        each array that an initializer of jaxinit made, and arrays are compared with that.
+        each array that an initializer of jaxinit made, and arrays are compared with that; nothing
+        is said of copies that the initializer makes itself, as ``repeated`` and ``hippo`` do.
       apply_fn, *inputs, **kwargs: the forward pass, as ``infer`` takes it; only with a tree. With
         it, fans and roles are those of the computation, and where the inputs are arrays the model
         is run once. Without it, an array is judged by its shape, its name and its siblings.
@@ -128,13 +138,16 @@ def audit(
     found.sort(key=lambda x: _text.natural(x.path))
     seen = run.seen if run else {}
     subjects = [Subject(x, known.get(x.path), seen.get(x.path), asked.get(x.path)) for x in found]
-    model = Model(subjects, run)
+    weights = told_apart(subjects)
+    others = [x for s in weights.aside for x in array_rules.of_numbers(s)]
+    findings = [*_findings(Model(weights.judged, run)), *weights.findings, *others]
     return Report(
         f"{title}: {_text.counted(len(found), 'array')}",
-        worst_first(grouped(list(_findings(model)))),
-        [_row(s) for s in model.subjects],
+        worst_first(grouped(findings)),
+        [_row(s) for s in subjects],
         _COLUMNS,
         (_STD._replace(word="asked" if asked else "by the standard rule of autoinit"),),
+        notes=weights.notes,
         has_table=False,
     )
 

@@ -11,6 +11,7 @@ from .. import _text
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+_OF_NUMBERS = ("wrong_fan",)  # kinds whose message is true of arrays with the same numbers alone
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def grouped(findings: Sequence[Finding]) -> list[Finding]:
     for finding in findings:
         key: tuple[str, ...] = (finding.severity, finding.kind)
         if finding.severity != "note":
-            key = (*key, family(finding.path), family(finding.message))
+            message = finding.message if finding.kind in _OF_NUMBERS else family(finding.message)
+            key = (*key, family(finding.path), message)
         groups.setdefault(key, []).append(finding)
     return [_merged(group) for group in groups.values()]
 

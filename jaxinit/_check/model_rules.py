@@ -8,21 +8,28 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .findings import Finding
+from .findings import Finding, Severity
 from .layer_rules import spread_of_output
-from .resemblance import alike, standardized
+from .resemblance import COPY, EXACT, alike, standardized
 from .subject import Model, Subject
 
 _DELIBERATE = re.compile(
     r"(^|[/_.\d])(head|out|last|final|proj|gat|zero|cls|classif|logit|ada|modul|lora|delta)", re.I
 )
 _GATES = re.compile(r"lstm|gru|rnn|cell|gate|(^|[/_])dt|time|chrono|forget|(^|/)a_|lambda", re.I)
+_ATTENTION = re.compile(
+    r"(?P<layer>.*?)(^|/)(w_?|to_)?(q|k|v|o|query|key|value|out|output)(_?proj)?(/kernel|/weight|/w)?$"
+)
 _KILLED = 4.0  # standard deviations of a unit's input below 0, from which on it stays there
 
 
 def of_zeros(model: Model) -> Iterator[Finding]:
     """Kernels and norm scales that are all zero: deliberate, or closing the way to what follows."""
-    zeros = [s for s in model.subjects if _is_zero(s) and (s.role == "scale" or s.is_kernel)]
+    zeros = [
+        s
+        for s in model.subjects
+        if _is_zero(s) and not s.is_asked_constant and (s.role == "scale" or s.is_kernel)
+    ]
     for s in zeros:
         seen = model.run if len(zeros) > 1 and _is_seen(s) else None
         lost = seen is not None and s.path in seen.unreached
@@ -155,7 +162,7 @@ def of_biases(model: Model) -> Iterator[Finding]:
     """Biases so far below zero that the units behind them stay off."""
     by_path = {s.path: s for s in model.subjects}
     for s in model.subjects:
-        if s.role != "bias" or s.found.bad:
+        if s.role != "bias" or s.found.bad or s.asked is not None:
             continue
         p = s.known.parameter if s.known else None
         layer = by_path.get(p.layer) if p and p.layer else None
@@ -186,21 +193,45 @@ def of_copies(model: Model) -> Iterator[Finding]:
     pairs = [(i, j, c, "") for i, j, c in alike([s.found.sample for s in subjects])]
     pairs += [(i, j, c, "the transpose of ") for i, j, c in _transposed(subjects)]
     for i, j, correlation, transposed in pairs:
-        one, other = subjects[i].found, subjects[j].found
-        if j in told:
+        pair = subjects[i], subjects[j]
+        one, other = (s.found for s in pair)
+        if j in told or all(s.asked and s.asked.is_fixed for s in pair):
+            continue
+        judged = _severity(pair, correlation)
+        if judged is None:
             continue
         told.add(j)
         same = one.digest == other.digest or (bool(transposed) and correlation > 0.9999)
         what = "equal to" if same else f"correlated {correlation:.2f} with"
         yield Finding(
-            "error",
+            judged[0],
             "reused_key",
             other.path,
             f"{what} {transposed}{one.path}",
-            "one key made both: split it, or fold in a name, as jaxinit.tree_init does; a weight "
-            "that is shared on purpose is stored once",
+            judged[1],
             "" if same else f"chance gives correlations below {7 / math.sqrt(len(one.sample)):.2g}",
         )
+
+
+def _severity(pair: tuple[Subject, Subject], correlation: float) -> tuple[Severity, str] | None:
+    """How sure it is that one key made both, and what to do."""
+    is_copy = abs(correlation) > EXACT
+    split = "split the key, or fold in a name, as jaxinit.tree_init does"
+    if any(s.is_vector for s in pair):
+        # The gradients of biases that add into one sum are alike, so that training makes them so.
+        fine = f"nothing, if they were trained, as biases of one sum; else {split}"
+        return ("warning", fine) if is_copy else None
+    layers = {found["layer"] if (found := _ATTENTION.match(s.path)) else s.path for s in pair}
+    if len(layers) == 1 and not is_copy:
+        fine = f"nothing, if it was chosen, as by recipes.mimetic_attention; else {split}"
+        return "note", fine
+    if abs(correlation) < COPY:
+        fine = f"nothing, if one was made from the other, or they were trained; else {split}"
+        return "warning", fine
+    return "error", (
+        "one key made both: split it, or fold in a name, as jaxinit.tree_init does; a weight that "
+        "is shared on purpose is stored once"
+    )
 
 
 def _transposed(subjects: Sequence[Subject]) -> Iterator[tuple[int, int, float]]:

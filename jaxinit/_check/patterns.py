@@ -22,6 +22,8 @@ def recognise(matrix: np.ndarray) -> str | None:
         return "a table of sines and cosines"
     if _is_sorted(values) or _is_sorted(values.T):
         return "a sorted table"
+    if _is_triangle(values):
+        return "a triangular table of rank one"
     return None
 
 
@@ -54,3 +56,24 @@ def _is_sorted(values: np.ndarray) -> bool:
         return False
     steps = np.diff(values, axis=1)
     return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _is_triangle(values: np.ndarray) -> bool:
+    """Whether it is a square, or a stack of one, with a triangle of zeros and one of rank one.
+
+    HiPPO's matrix is: below its diagonal, the element n, k is a product of a number of n and one of
+    k, so that it follows from the first column and the last row.
+    """
+    size = values.shape[1]
+    if size < _FEWEST or len(values) % size:
+        return False
+    first, *others = values.reshape(-1, size, size)
+    square = first.T if np.any(np.triu(first, 1)) else first
+    column, row = square[1:, 0], square[-1, :-1]
+    if np.any(np.triu(square, 1)) or not (column.all() and row.all()):
+        return False
+    product = np.tril(np.outer(column, row) / row[0])
+    apart = np.abs(np.tril(square[1:, :-1]) - product)
+    return bool((apart <= _CLOSE * np.abs(product)).all()) and all(
+        np.array_equal(first, other) for other in others
+    )

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Correlations from which on two arrays are copies: up to sign and factor; and of draws from one key
+# by other distributions, as normal beside uniform, whose correlation is 0.977.
+EXACT, COPY = 0.999, 0.95
 _STEPS = 12  # of the power iteration
 _VECTORS = 8  # that it follows
 _ENERGY = 0.99  # of a matrix, which a few singular values hold where its rank is low
@@ -26,6 +29,20 @@ class Pair(NamedTuple):
     first: int
     second: int
     correlation: float
+
+
+class Repeats(NamedTuple):
+    """Parts of an array that are alike.
+
+    Attributes:
+      parts: which they are, as "64 of its 64 columns".
+      correlation: of two of them; 1 where they are equal.
+      copies: how many times each part is there, where it is the same number for all; else 0.
+    """
+
+    parts: str
+    correlation: float
+    copies: int = 0
 
 
 def standardized(values: np.ndarray) -> np.ndarray:
@@ -64,8 +81,8 @@ def alike(samples: Sequence[np.ndarray]) -> list[Pair]:
 
 def repeats(
     slices: np.ndarray | None, tops: np.ndarray, row_heads: np.ndarray, columns: int
-) -> str | None:
-    """Which parts of an array are alike, in words: slices, columns, rows, or equal blocks.
+) -> Repeats | None:
+    """Which parts of an array are alike: slices, columns, rows, or equal blocks.
 
     Args:
       slices: the first values of each slice along axis 0, one a row.
@@ -74,30 +91,41 @@ def repeats(
       columns: how many columns the matrix has.
     """
     if slices is not None and (found := alike([standardized(part) for part in slices])):
-        return f"slices {found[0].first} and {found[0].second} of axis 0 are"
-    if tops.size >= 128 and len(tops) >= 8 and (count := _equal(tops.T)):
-        return f"{count} of its {columns} columns are"
+        first, second, correlation = max(found, key=lambda pair: pair.correlation)
+        parts = f"slices {first} and {second} of axis 0"
+        return Repeats(parts, correlation, _equal(slices).copies)
+    if tops.size >= 128 and len(tops) >= 8 and (equal := _equal(tops.T)).count:
+        return Repeats(f"{equal.count} of its {columns} columns", 1.0, equal.copies)
     if row_heads.size:
         rows = row_heads.reshape(-1, min(columns, 32))
-        if count := _equal(rows):
-            return f"{count} of its {len(rows)} rows are"
+        if (equal := _equal(rows)).count:
+            return Repeats(f"{equal.count} of its {len(rows)} rows", 1.0)
     for blocks in (2, 3, 4):
         if columns % blocks == 0 and columns >= 8 * blocks and tops.size:
             parts = np.split(tops, blocks, 1)
             if found := alike([standardized(part.reshape(-1)[:4096]) for part in parts]):
-                first, second, _ = found[0]
-                return f"blocks {first} and {second} of {blocks} along the last axis are"
+                first, second, correlation = max(found, key=lambda pair: pair.correlation)
+                parts = f"blocks {first} and {second} of {blocks} along the last axis"
+                return Repeats(parts, correlation)
     return None
 
 
-def _equal(vectors: np.ndarray) -> int:
-    """How many of the vectors equal another one; those that are all zero do not count."""
+class _Equal(NamedTuple):
+    """How many vectors equal another one, and how many times each is there, if all are alike."""
+
+    count: int
+    copies: int
+
+
+def _equal(vectors: np.ndarray) -> _Equal:
+    """Counts equal vectors; those that are all zero do not count."""
     bits = np.ascontiguousarray(vectors.astype(np.float64)).view(np.uint64)
     weights = np.random.default_rng(0).integers(0, 2**63, bits.shape[1], np.uint64) * 2 + 1
     mixed = (bits ^ (bits >> np.uint64(29))) * weights
     prints = mixed.sum(1)[np.any(vectors != 0, 1)]
     _, counts = np.unique(prints, return_counts=True)
-    return int(counts[counts > 1].sum())
+    copies = int(counts[0]) if len(set(counts.tolist())) == 1 and len(counts) > 1 else 0
+    return _Equal(int(counts[counts > 1].sum()), copies)
 
 
 def uneven(slices: np.ndarray) -> str | None:

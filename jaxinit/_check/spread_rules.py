@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from .._random.laws import TRUNCATED_STDDEV
 from .conventions import CONSTANT, FAN_OUTS, ITS_OWN, Match, candidates, matching, mistaken
 from .findings import Finding
-from .subject import Model, Subject, agree, median_std
+from .subject import SAVE_AGAIN, Model, Subject, agree, median_std
 
 _APART = 0.08  # the relative distance from which on a kernel is unlike its siblings
 _ROUNDED = 0.03  # what rounding to a narrow dtype may do to a standard deviation
@@ -28,8 +28,9 @@ def of_spread(s: Subject, model: Model) -> Iterator[Finding]:
     x = s.found
     if not (s.is_kernel and x.is_drawn) or x.size < _FEWEST or x.std == 0:
         return
-    if s.asked is not None and s.asked.std:
-        yield from _not_as_asked(s, s.asked.std)
+    if s.asked is not None:
+        if s.asked.std is not None:
+            yield from _not_as_asked(s, s.asked.std)
     elif s.is_table:
         yield from _of_table(s, model)
     elif (odd := _unlike_siblings(s, model)) is not None:
@@ -41,16 +42,16 @@ def of_spread(s: Subject, model: Model) -> Iterator[Finding]:
 def _not_as_asked(s: Subject, std: float) -> Iterator[Finding]:
     """A kernel whose checkpoint says what its initializer was asked for."""
     x = s.found
-    if abs(x.std / std - 1) <= _ROUNDED + 6 * x.sampling_error:
+    if abs(x.std - std) <= (_ROUNDED + 6 * x.sampling_error) * std:
         return
     assert s.asked is not None
+    differs = f"is {x.std / std:.3g} times what was" if std else f"is {x.std:.3g}, and 0 was"
     yield Finding(
         "warning",
         "wrong_std",
         s.path,
-        f"its standard deviation is {x.std / std:.3g} times what was asked of "
-        f"{s.asked.initializer}",
-        "save the plan again; jaxinit audit --verify says whether the file was changed since",
+        f"its standard deviation {differs} asked of {s.asked.initializer}",
+        SAVE_AGAIN,
         f"std {x.std:.4g}, asked {std:.4g}; chance moves it by {x.sampling_error:.1%}",
     )
 

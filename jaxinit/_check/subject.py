@@ -32,6 +32,7 @@ _NAMED_READINGS = (
 )
 _VOTES_OF_A_NAME = 3
 _SHIFTED = 0.25  # of the standard deviation: a mean that is as far off was not meant
+SAVE_AGAIN = "save the plan again; jaxinit audit --verify says whether the file was changed since"
 _ENOUGH = 256  # elements from which on a mean is judged
 AGREEMENT = 0.05  # the relative spread of standard deviations that are meant to be the same
 
@@ -70,6 +71,17 @@ class Subject:
     @property
     def is_kernel(self) -> bool:
         return self.role in _KERNELS and len(self.found.shape) > 1
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it has a number for each unit, as biases and scales, whatever its shape."""
+        return len(self.found.shape) < 2 or bool(_NO_KERNEL.search(self.path))
+
+    @property
+    def is_asked_constant(self) -> bool:
+        """Whether it is all one number, and that was asked for."""
+        x = self.found
+        return x.is_constant and self.asked is not None and self.asked.is_all(x.high)
 
     @property
     def is_table(self) -> bool:

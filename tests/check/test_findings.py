@@ -54,6 +54,12 @@ TABLES = {
     "in bfloat16": (np.asarray(jnp.asarray(waves(64, 32), jnp.bfloat16)), "a table of sines"),
     "one-hot": (np.eye(32, dtype=np.float32)[RNG.integers(0, 32, 64)], "one-hot"),
     "identity": (2 * np.eye(32, dtype=np.float32), "one-hot"),
+    "HiPPO": (np.asarray(jaxinit.initializers.hippo()(KEY, (64, 64))), "a triangular table"),
+    "HiPPO, transposed": (
+        np.asarray(jaxinit.initializers.hippo()(KEY, (64, 64), "bfloat16")).T,
+        "a triangular table",
+    ),
+    "HiPPO, stacked": (np.asarray(jaxinit.initializers.hippo()(KEY, (3, 16, 16))), "a triangular"),
     "S4D's A": (np.log(np.tile(np.arange(1.0, 17), (32, 1))), "a sorted table"),
     "arange": (np.arange(64.0), "a sorted table"),
     "linspace": (np.linspace(1, -1, 128).reshape(128, 1), "a sorted table"),
@@ -282,6 +288,58 @@ def test_a_bias_that_kills_its_units(model):
     assert "100% of the units" in finding.message
     params["up_0"]["bias"] += 19
     assert audit(params, *model).findings == []
+
+
+def relatives(kind, size):
+    """Two arrays of numbers in pairs, which have a correlation of 0.6, or are copies."""
+    one, other = draw(size), draw(size)
+    return one, 0.6 * one + 0.8 * other if kind == "correlated" else -0.5 * one
+
+
+def test_of_biases_only_copies_are_told():
+    """Biases that add into one sum have gradients that are alike, and training makes them alike."""
+    one, other = relatives("correlated", 4096)
+    shape = (64, 64)
+    pair = {"a": {"bias": one.reshape(shape)}, "b": {"scale": other.reshape(shape)}}
+    assert kinds(pair) == []
+    assert kinds({"bias": np.concatenate([one, other])}) == []
+    one, other = relatives("copied", 4096)
+    pair = {"a": {"bias": one}, "b": {"bias": other}}
+    assert kinds(pair) == [("warning", "reused_key", "b/bias")]
+    assert kinds({"bias": np.concatenate([one, one])}) == [("warning", "reused_key", "bias")]
+
+
+def test_kernels_that_are_correlated_and_no_copies():
+    one, other = (0.125 * w.reshape(64, 64) for w in relatives("correlated", 4096))
+    (finding,) = audit({"a": {"kernel": one}, "b": {"kernel": other}}).findings
+    assert (finding.severity, finding.kind) == ("warning", "reused_key")
+    assert finding.remedy.startswith("nothing, if")
+    (finding,) = audit({"query": {"kernel": one}, "key": {"kernel": other}}).findings
+    assert (finding.severity, finding.kind) == ("note", "reused_key")
+    for copy in (one, -0.5 * one, jax.scipy.stats.norm.cdf(8 * one) / 4 - 0.125):
+        found = kinds({"a": {"kernel": one}, "b": {"kernel": np.asarray(copy)}})
+        assert ("error", "reused_key", "b/kernel") in found
+
+
+def test_a_kernel_beside_its_negative():
+    """As of looks-linear initialization; no key draws that."""
+    w = draw(64, 32, std=0.125)
+    assert kinds({"kernel": np.concatenate([w, -w], 1)}) == [("warning", "reused_key", "kernel")]
+    assert kinds({"kernel": np.concatenate([w, w], 1)}) == [("error", "reused_key", "kernel")]
+
+
+def test_a_fan_is_told_with_the_kernels_that_it_is_true_of():
+    """Two kernels of one family, each of which was drawn by the fan of the other."""
+    params = {
+        "w1": draw(1024, 64, std=(2 / 1024) ** 0.5),
+        "w2": draw(64, 1024, std=(2 / 64) ** 0.5),
+    }
+    x = draw(16, 64)
+    found = audit(params, lambda p, x: jax.nn.relu(x @ p["w1"].T) @ p["w2"].T, x).findings
+    told = [(f.path, f.message) for f in found if f.kind == "wrong_fan"]
+    assert [path for path, _ in told] == ["w1", "w2"]
+    assert "its fan_in is 64 and its fan_out 1024" in told[0][1]
+    assert "its fan_in is 1024 and its fan_out 64" in told[1][1]
 
 
 def test_findings_of_one_family_are_one():
