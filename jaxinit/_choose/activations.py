@@ -66,7 +66,7 @@ def resolve(name: str, activation: Activation) -> Resolved:
         return Resolved(None, function, 0.0)
     known = BY_NAME[match.name]
     parameter = known.default if match.parameter is None else match.parameter
-    return Resolved(known, function if known.function else None, parameter)
+    return Resolved(known, match.function if known.function else None, parameter)
 
 
 def _listed(function: Any) -> Resolved | None:

@@ -2,7 +2,8 @@
 
 The range [-16, 16] is cut into panels, and a Gauss-Legendre rule with 12 nodes integrates each. A
 panel whose two halves do not agree with it is halved, so kinks and jumps may lie anywhere. For
-example, relu settles at once except in the panel that ends at its kink.
+example, relu settles at once except in the panel that ends at its kink. What a function rounds to
+bounds how well the halves can agree, and what is asked of them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .precision import precision
+
 Function = Callable[[Any], Any]
 
 _REACH = 16.0  # P(|z| > 16) < 2e-57
 _TOLERANCE = 1e-9  # relative to the whole integral
 _UNRESOLVED = 1e-6  # relative to the whole integral: an error beyond this is reported
+_ROUNDED = 1 / 128  # of the function's own precision: a tolerance below this would ask too much
 _NARROWEST = 1e-9
 _MOST_PANELS = 20_000
 _SIZE = 1024  # of an array that a function is evaluated on, at least
@@ -32,7 +36,9 @@ class UnsuitableError(ValueError):
 
 
 def second_moment(function: Function, derivative: bool = False) -> float:
-    """E[phi(z)^2], or E[phi'(z)^2], for z ~ N(0, 1), with a relative error below 1e-6.
+    """E[phi(z)^2], or E[phi'(z)^2], for z ~ N(0, 1).
+
+    The relative error is below 1e-6, or of the order of the function's own rounding.
 
     Raises:
       UnsuitableError: the function is not elementwise, is not finite, or its integral is infinite.
@@ -96,6 +102,8 @@ def evaluate_finite(function: Function, z: np.ndarray, derivative: bool = False)
 
 def _integrate(function: Function, derivative: bool) -> float:
     _check_elementwise(function)
+    eps = precision(function, _SIZE)
+    tolerance, most = max(_TOLERANCE, _ROUNDED * eps), max(_UNRESOLVED, eps)
     nodes, weights = np.polynomial.legendre.leggauss(12)
 
     def panels(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -117,7 +125,7 @@ def _integrate(function: Function, derivative: bool) -> float:
         halves = first + second
         total = settled + float(np.sum(halves))
         count += left.size
-        rough = np.abs(halves - whole) > _TOLERANCE * max(total, 1e-300) / 64
+        rough = np.abs(halves - whole) > tolerance * max(total, 1e-300) / 64
         again = rough & (right - left > _NARROWEST) & (count < _MOST_PANELS)
         settled += float(np.sum(halves[~again]))
         unresolved += float(np.sum(np.abs(halves - whole)[rough & ~again]))
@@ -126,7 +134,7 @@ def _integrate(function: Function, derivative: bool) -> float:
             np.concatenate([middle[again], right[again]]),
         )
         whole = np.concatenate([first[again], second[again]])
-    if not math.isfinite(settled) or unresolved > _UNRESOLVED * settled:
+    if not math.isfinite(settled) or unresolved > most * settled:
         what = "derivative" if derivative else "value"
         raise UnsuitableError(
             f"has a {what} whose second moment under N(0, 1) is infinite, or cannot be computed; "

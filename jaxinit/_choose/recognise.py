@@ -3,7 +3,8 @@
 The function is evaluated on a grid and compared with the known activations. For example,
 ``lambda x: jnp.maximum(x, 0)``, ``jax.jit(jax.nn.relu)`` and ``flax.nnx.relu`` have the values of
 relu, so they are relu. A function with a parameter is compared after the parameter has been solved
-for: from f(-8) = -0.8 and f(8) = 8 follows the slope 0.1 of a leaky relu.
+for: from f(-8) = -0.8 and f(8) = 8 follows the slope 0.1 of a leaky relu. A function that computes
+in bfloat16 is compared up to what that rounds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .known import GATES, elementwise
+from .precision import precision
 from .quadrature import Function, UnsuitableError, evaluate, evaluate_all, is_constant
 
 # An even number of points, as gated units split their input; so 0 is not among them.
@@ -38,16 +40,18 @@ def recognise(function: Function) -> Match | None:
     return _cached(function) if is_constant(function) else _recognise(function)
 
 
-def match(values: np.ndarray, grid: np.ndarray, close: float = _CLOSE) -> Match | None:
+def match(values: np.ndarray, grid: np.ndarray, eps: float) -> Match | None:
     """The known function of one value that has these values on the grid, or None.
 
-    ``grid`` is symmetric about 0, and ``close`` is the tolerance, relative to the largest value.
+    ``grid`` is symmetric about 0, and ``eps`` is the precision of what computed the values.
     """
     if not np.isfinite(values).all():
         return None
-    best, error = None, close * max(float(np.abs(values).max()), 1e-30)
-    for found, expected in _candidates(values, grid):
-        apart = float(np.abs(values - expected).max())
+    close = _CLOSE * max(float(np.abs(values).max()), 1e-30)
+    tolerance = close + eps * (np.abs(grid) + np.abs(values))  # as both ends may have been rounded
+    best, error = None, 1.0
+    for found, expected in _candidates(values, grid, max(_CLOSE, eps)):
+        apart = float((np.abs(values - expected) / tolerance).max())
         if apart < error:
             best, error = found, apart
     return best
@@ -58,11 +62,13 @@ def _recognise(function: Function) -> Match | None:
         values = evaluate(function, GRID)
     except UnsuitableError:
         return None
-    if values.shape == GRID.shape and (found := match(values, GRID)):
+    eps = precision(function, len(GRID))
+    if values.shape == GRID.shape and (found := match(values, GRID, eps)):
         return found
+    close = _CLOSE + 2 * eps
     for name, other in _of_several_inputs():
         expected = evaluate(other, GRID)
-        if values.shape == expected.shape and np.allclose(values, expected, rtol=_CLOSE, atol=1e-7):
+        if values.shape == expected.shape and np.allclose(values, expected, close, atol=1e-7):
             return Match(name, other)
     return None
 
@@ -70,10 +76,12 @@ def _recognise(function: Function) -> Match | None:
 _cached = functools.lru_cache(maxsize=512)(_recognise)
 
 
-def _candidates(values: np.ndarray, grid: np.ndarray) -> Iterator[tuple[Match, np.ndarray]]:
+def _candidates(
+    values: np.ndarray, grid: np.ndarray, close: float
+) -> Iterator[tuple[Match, np.ndarray]]:
     """Known activations, with their values on the grid."""
     yield from _fixed(tuple(grid))
-    for name, function, parameter in _families(float(values[0]), float(values[-1]), grid):
+    for name, function, parameter in _families(float(values[0]), float(values[-1]), grid, close):
         if math.isfinite(parameter):
             shaped = functools.partial(function, **{_OPTION[name]: parameter})
             yield Match(name, shaped, parameter), evaluate(shaped, grid)
@@ -92,10 +100,12 @@ def _fixed(grid: tuple[float, ...]) -> tuple[tuple[Match, np.ndarray], ...]:
 _OPTION = {"leaky_relu": "negative_slope", "elu": "alpha", "celu": "alpha"}
 
 
-def _families(first: float, last: float, grid: np.ndarray) -> Iterator[tuple[str, Any, float]]:
+def _families(
+    first: float, last: float, grid: np.ndarray, close: float
+) -> Iterator[tuple[str, Any, float]]:
     """The parameter of each family that would give the first and the last value on the grid."""
     low, high = float(grid[0]), float(grid[-1])
-    if not math.isclose(last, high, rel_tol=_CLOSE):
+    if not math.isclose(last, high, rel_tol=close):
         return
     # Many digits are noise: a slope of 0.1 comes out as 0.10000000000000002.
     if first < 0:

@@ -110,6 +110,8 @@ def moved(op: Op, position: int, given: AxisOrigins) -> list[AxisOrigins | None]
     shapes = [tuple(value.aval.shape) for value in op.outputs]
     if name in _KEEPS_AXES and len(shapes) == 1:
         return [given]
+    if name in primitives.STATISTICS and not any(internals.geometry(op.primitive, op.params)):
+        return [given]  # a reduction over no axes, as under jax.vmap
     if name in ("sharding_constraint", "optimization_barrier"):
         return [given if i == position or len(shapes) == 1 else None for i in range(len(shapes))]
     if name == "all_gather":

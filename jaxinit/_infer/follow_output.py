@@ -163,8 +163,9 @@ def _elementwise(walk: _Walk, step: Op, mine: Sequence[int]) -> list[Value]:
             return []
         inputs.append(number)
     if name == "select_n" and 0 not in mine:  # something else chooses, such as a mask
-        chosen = next(i for i in mine if i)
-        trail.rescaled |= 0.0 in inputs[1:]
+        # A batch's variance rather than the part of it in a running one (Equinox): the largest.
+        chosen = max(mine, key=lambda i: np.abs(trail.on_grid(step.inputs[i])).max())
+        trail.rescaled |= 0.0 in inputs[1:] or len({id(trail.on_grid(v)) for v in values}) > 1
         return trail.move(step.inputs[chosen], made, trail.axes[step.inputs[chosen]])
     if name == "add":
         trail.shifts += [x for x in inputs if isinstance(x, float) and x]

@@ -44,7 +44,8 @@ class Candidate(NamedTuple):
       value: the value.
       taker: the operation; None where the value is a result of the model or the state of a loop.
       selected: which part of the kernel's outputs the value holds.
-      strong: False where only a statistic of the value is taken up, such as its mean.
+      strong: False where only a statistic of the value is taken up, such as its mean, and where the
+        value is a condition.
       residual: whether the operation adds the value to a residual stream.
     """
 
@@ -144,7 +145,8 @@ class Trail:
         """Note that an operation takes the value up, and stop following it there."""
         if self.is_function(value):
             selected = self.axes[value].selected
-            self.candidates.append(Candidate(value, taker, selected, True, residual))
+            strong = internals.is_float(value.aval)
+            self.candidates.append(Candidate(value, taker, selected, strong, residual))
 
     def end_in_statistic(self, value: Value, taker: Op) -> None:
         """Note that an operation takes up a statistic of the value."""

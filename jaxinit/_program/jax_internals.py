@@ -75,8 +75,8 @@ def wrapped(eqn: JaxprEqn, *, kernels: bool = False) -> ClosedJaxpr | None:
     meant to be compiled as it stands, like jaxinit's own draws, and gives None too, unless
     ``kernels`` is true.
     """
-    if eqn.primitive.name == "unstack":
-        return _unstacked(eqn)
+    if (written := _written_out(eqn)) is not None:
+        return written
     name = _WRAPPERS.get(eqn.primitive)
     if name is None:
         return None
@@ -96,15 +96,30 @@ def enclosed(primitive: core.Primitive, params: Mapping[str, Any]) -> ClosedJaxp
     return None if name is None else closed(params[name])
 
 
-def _unstacked(eqn: JaxprEqn) -> ClosedJaxpr:
-    """The parts of an array along an axis, by slices; JAX 0.12 has an operation of its own."""
-    axis = eqn.params["axis"]
-    whole: Any = eqn.invars[0].aval
+def _written_out(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """An operation by others that say the same; None where there is no need.
 
-    def slices(x: jax.Array) -> list[jax.Array]:
-        return [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(len(eqn.outvars))]
+    JAX 0.12 has an operation for the parts of an array along an axis, which are slices. Where
+    jax.vmap has made the named axis of a psum an axis of its arrays, it is a reduction.
+    """
+    name, params, parts = eqn.primitive.name, eqn.params, range(len(eqn.outvars))
+    if name == "unstack":
+        axis = params["axis"]
+        return _traced(eqn, lambda x: [lax.index_in_dim(x, i, axis, keepdims=False) for i in parts])
+    if name in _OVER_AXES and params["axis_index_groups"] is None:
+        axes, reduce = params["axes"], _OVER_AXES[name]
+        if all(isinstance(axis, int) for axis in axes):
+            return _traced(eqn, lambda *arrays: [reduce(x, axes) for x in arrays])
+    return None
 
-    return jax.make_jaxpr(slices)(jax.ShapeDtypeStruct(whole.shape, whole.dtype))
+
+def _traced(eqn: JaxprEqn, function: Callable[..., Any]) -> ClosedJaxpr:
+    """A function of arrays like the inputs of an equation."""
+    inputs: list[Any] = [var.aval for var in eqn.invars]
+    return jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs))
+
+
+_OVER_AXES = {"psum": lax.reduce_sum, "pmax": lax.reduce_max, "pmin": lax.reduce_min}
 
 
 def is_kernel(primitive: core.Primitive) -> bool:
@@ -141,17 +156,17 @@ class Control(NamedTuple):
         equation is output ``i`` of body 0, and of every branch of a cond.
       carried: for each output that a loop carries, the input of the equation that the next step
         receives it as.
+      options: further parameters, which ``run_control`` needs.
       always: inputs that are needed whichever outputs are kept: the index of a cond.
       tests: the position in ``bodies`` of a while's condition; None for a scan or cond.
-      options: further parameters, which ``run_control`` needs.
     """
 
     bodies: tuple[ClosedJaxpr, ...]
     reads: tuple[tuple[int, ...], ...]
     carried: Mapping[int, int]
-    always: tuple[int, ...]
-    tests: int | None
     options: Mapping[str, Any]
+    always: tuple[int, ...] = ()
+    tests: int | None = None
 
 
 def control(eqn: JaxprEqn) -> Control | None:
@@ -163,37 +178,17 @@ def control(eqn: JaxprEqn) -> Control | None:
         carried = {i: start + i for i in range(carry)}
         options |= {"first_scanned": start + carry}
         body = closed(params["jaxpr"])
-        return Control(
-            bodies=(body,),
-            reads=(tuple(inputs),),
-            carried=carried,
-            always=(),
-            tests=None,
-            options=options,
-        )
+        return Control((body,), (tuple(inputs),), carried, options)
     if eqn.primitive is primitives.while_p:
         tested, start = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
         bodies = closed(params["body_jaxpr"]), closed(params["cond_jaxpr"])
         carry = tuple(inputs[start:])
         reads = tuple(inputs[tested:start]) + carry, tuple(inputs[:tested]) + carry
-        return Control(
-            bodies=bodies,
-            reads=reads,
-            carried=dict(enumerate(carry)),
-            always=(),
-            tests=1,
-            options={},
-        )
+        return Control(bodies, reads, dict(enumerate(carry)), options={}, tests=1)
     if eqn.primitive is primitives.cond_p and _plain_branch(eqn):
         bodies = tuple(closed(branch) for branch in params["branches"])
-        return Control(
-            bodies=bodies,
-            reads=(tuple(inputs[1:]),) * len(bodies),
-            carried={},
-            always=(0,),
-            tests=None,
-            options={},
-        )
+        reads = (tuple(inputs[1:]),) * len(bodies)
+        return Control(bodies, reads, carried={}, options={}, always=(0,))
     return None
 
 

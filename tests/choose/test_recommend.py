@@ -42,6 +42,10 @@ WAYS = {
     "jit": lambda name: jax.jit(getattr(jax.nn, name)),
     "lambda": lambda name: lambda x: getattr(jax.nn, name)(x),
     "float32": lambda name: lambda x: getattr(jax.nn, name)(x.astype(jnp.float32)) * 1.0,
+    "rounded": lambda name: (
+        lambda x: getattr(jax.nn, name)(x.astype(jnp.float32)).astype(jnp.bfloat16)
+    ),
+    "float16": lambda name: lambda x: getattr(jax.nn, name)(x).astype(jnp.float16).astype(x.dtype),
 }
 
 
@@ -97,6 +101,22 @@ def test_a_function_that_is_near_a_known_one_is_not_that(activation):
     found = recommend(activation)
     assert "This function has no scheme of its own" in found.reason
     assert found.initializer.scale == pytest.approx(gain(activation) ** 2, rel=1e-5)
+
+
+def test_every_way_to_compute_in_bfloat16():
+    for name in set(FAMILIES) - {"glu", "softmax", "log_softmax"}:
+        found = recommend(lambda x, name=name: getattr(jax.nn, name)(x.astype(jnp.bfloat16)))
+        assert found.initializer == FAMILIES[name], name
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [jnp.sin, lambda x: x * jax.nn.sigmoid(1.702 * x), lambda x: jnp.cos(2 * x) + 0.1 * x**2],
+)
+def test_a_function_that_is_no_known_one_may_round_to_bfloat16(activation):
+    found = recommend(lambda x: activation(x.astype(jnp.float32)).astype(jnp.bfloat16))
+    assert "This function has no scheme of its own" in found.reason
+    assert found.initializer.scale == pytest.approx(gain(activation) ** 2, rel=1e-4)
 
 
 def test_a_scale_next_to_a_named_scheme_is_that_scheme():

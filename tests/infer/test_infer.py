@@ -34,6 +34,14 @@ def test_what_parameters_are_for(name):
     assert not [path for path, r in found.items() if r.role == "unknown"]
 
 
+def test_a_condition_is_no_activation_where_the_value_is_used_too():
+    def apply(w, x):
+        z = x @ w
+        return jnp.where((z > 0).any(-1, keepdims=True), z, 0.0)
+
+    assert infer(apply, jnp.ones((16, 10)), jnp.ones((8, 16)))[""].activation == "identity"
+
+
 def counted(apply, kernel_shape, x_shape):
     """The fans of a linear layer by running it on ones: terms of the middle output, and sums of
     the gradient at the middle input, averaged over a period of 12 each way."""

@@ -9,6 +9,7 @@ from jax.extend.core import primitives
 from jax.interpreters.partial_eval import DynamicJaxprTracer
 
 from jaxinit._program import jax_internals as internals
+from jaxinit._program.ir import Builder, evaluate, order
 
 KEY = jax.random.key(0)
 X = jnp.ones(3)
@@ -51,6 +52,24 @@ def test_wrappers_are_seen_through(name):
     body = internals.wrapped(equation(function, primitive, X))
     assert body is not None, f"{primitive} keeps its computation under another name"
     assert len(body.jaxpr.invars) == 1
+
+
+@pytest.mark.parametrize("function", [lax.psum, lax.pmean, lax.pmax, lax.pmin])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_collectives_under_vmap_are_reductions(function, dtype):
+    if dtype == "int8" and function is lax.pmean:
+        pytest.skip("a mean of integers is no integer")
+    x = jnp.arange(-4, 8).astype(dtype).reshape(3, 4)
+    over = jax.vmap(lambda x: (function(x, "i"), function(2 * x, "i")), axis_name="i")
+    program = Builder().program(jax.make_jaxpr(over)(x))
+    names = {op.primitive.name for op in order(program.outputs)}
+    assert any(name.startswith("reduce_") for name in names)
+    assert names.isdisjoint(("psum", "pmax", "pmin"))
+    for found, expected in zip(
+        evaluate(program.outputs, {program.inputs[0]: x}), over(x), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
 
 
 def scanned(x):
