@@ -13,7 +13,7 @@ from .. import _text
 from .._infer.advice import RULES
 from .._infer.advise import Wanted, advise
 from .._infer.infer import read
-from .._program.misuse import kind
+from .._program.misuse import kind, refuse_tracers
 from .._program.models import HasApply
 from .._program.trees import arrays
 from . import array_rules, layer_rules, model_rules
@@ -161,6 +161,7 @@ def _checked(params: Tree) -> list[tuple[str, Any]]:
             f"audit: expected a tree of arrays, as model.init returns, or the path of a "
             f"checkpoint; got {what}, which holds no arrays."
         )
+    refuse_tracers("audit", (x for _, x in found))
     for path, x in found:
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(
@@ -178,6 +179,7 @@ def _computed(
 ) -> tuple[dict[str, Known], Run | None]:
     """What the computation says of each parameter; and the model, where it can be run."""
     reading = read("audit", apply_fn, params, tuple(inputs), kwargs)
+    refuse_tracers("audit", reading.arguments)
     inferred = reading.inferred
     advice = [advise(inferred, Wanted(rule)) for rule in RULES]
     known = {path: Known(inferred[path], tuple(a[path] for a in advice)) for path in inferred}

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _text
 from .._infer.infer import Reading, read
-from .._program.misuse import kind
+from .._program.misuse import kind, refuse_tracers
 from .._program.models import HasApply
 from .._program.trees import Skeleton, has_shape
 from .figure import Curve
@@ -75,7 +75,7 @@ def propagate(
 
     Raises:
       TypeError: ``apply_fn`` is not a function, or returns no floats and there is no ``loss``.
-      ValueError: params or inputs have shapes but no values.
+      ValueError: params or inputs have shapes but no values, or it is called within ``jax.jit``.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxinit
@@ -146,6 +146,7 @@ def check_values(call: str, reading: Reading) -> None:
             f"{call}: got an input of shape {tuple(empty[0].shape)}, which holds no examples; "
             f"give a batch."
         )
+    refuse_tracers(call, reading.arguments)
     for x in reading.arguments:
         if not isinstance(x, jax.Array | np.ndarray | np.generic):
             raise ValueError(

@@ -98,7 +98,7 @@ def _pass(walk: _Walk, step: Op | Link) -> list[Value]:
     if len(mine) == 1 and trail.is_function(first):
         found = linear_reduction(walk.graph, step, mine[0], trail.axes[first], trail.start)
         if found is not None:
-            trail.rescaled |= name == "cumsum"  # how many terms are summed depends on the place
+            trail.rescaled |= found.varies
             return trail.reduce(first, step, found.factor, found.axes, found.sums)
     if name in primitives.STATISTICS:
         return _reduce(trail, step, first)

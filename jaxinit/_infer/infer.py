@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,7 @@ class Inferred(Mapping[str, Parameter]):
                 p.path,
                 _text.shape(p.shape),
                 p.role,
-                " + ".join(p.ties or (p.op,)),
+                _operations(p.ties or (p.op,)),
                 "" if p.fan_in is None else f"{p.fan_in:g}",
                 "" if p.fan_out is None else f"{p.fan_out:g}",
                 p.activation,
@@ -72,6 +73,12 @@ class Inferred(Mapping[str, Parameter]):
         ]
         headings = ("path", "shape", "role", "operation", "fan_in", "fan_out", "feeds", "branch")
         return (*headings, "blocks"), rows
+
+
+def _operations(names: Sequence[str]) -> str:
+    """Operations in words, each once, with how often it occurs."""
+    counts = Counter(names)
+    return " + ".join(name if n == 1 else f"{n} {name}" for name, n in counts.items())
 
 
 def infer(

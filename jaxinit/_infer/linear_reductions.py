@@ -6,7 +6,8 @@ Average pooling is recorded by JAX as a sum over windows and a division::
     y = s / 4                                         # y is z again, at fewer places
 
 so what follows, such as ``silu(y)``, is the activation of z. A filter whose taps are constants
-(a blur, the interpolation of ``jax.image.resize``) has the sum of its taps as its factor.
+(a blur, the interpolation of ``jax.image.resize``) has the sum of its taps as its factor. Where the
+weights of the sum are an input of the model, as in ``adjacency @ z``, the factor is not known.
 """
 
 from __future__ import annotations
@@ -30,11 +31,19 @@ _LARGEST = 1 << 16  # elements of a constant that is computed to see what it hol
 
 
 class Reduction(NamedTuple):
-    """A linear reduction: its factor where neighbouring elements are alike, and its axes."""
+    """A linear reduction of a signal.
+
+    Attributes:
+      factor: its factor where neighbouring elements are alike.
+      axes: the axes of its result.
+      sums: whether several elements become one.
+      varies: whether the factor is another one at each place, or is not known.
+    """
 
     factor: float
     axes: AxisOrigins
-    sums: bool = True  # whether several elements become one
+    sums: bool = True
+    varies: bool = False
 
 
 def linear_reduction(
@@ -51,24 +60,26 @@ def linear_reduction(
     """
     name = op.primitive.name
     if name == "cumsum":
-        return Reduction(1.0, axes)
+        return Reduction(1.0, axes, varies=True)  # how many terms are summed depends on the place
     if name == "reduce_window_sum":
         (window,) = internals.geometry(op.primitive, op.params)
         return Reduction(float(math.prod(window)), axes)
     if name == "reduce_sum":
         (summed,) = internals.geometry(op.primitive, op.params)
-        if any(axes.axes[i].is_origin for i in summed) or _meets_again(graph, op, start):
+        if any(axes.axes[i].is_origin for i in summed) or _meets_again(graph, op, position, start):
             return None
         kept = tuple(axis for i, axis in enumerate(axes.axes) if i not in summed)
         terms = math.prod(op.inputs[0].aval.shape[i] for i in summed)
         return Reduction(float(terms), AxisOrigins(kept))
+    if name == "scatter-add" and position == 2 and graph.kind(op.inputs[0]) is Kind.CONSTANT:
+        return _by_segment(op, axes)
     if not is_linear(op):
         return None
     if (found := _by_element(graph, op, position, axes)) is not None:
         return found
     if graph.kind(op.inputs[1 - position]) is Kind.CONSTANT:
         return _fixed_filter(graph, op, position, axes)
-    return None
+    return _by_input(graph, op, position, axes, start)
 
 
 def _by_element(graph: Graph, op: Op, position: int, axes: AxisOrigins) -> Reduction | None:
@@ -81,9 +92,36 @@ def _by_element(graph: Graph, op: Op, position: int, axes: AxisOrigins) -> Reduc
     )
 
 
-def _meets_again(graph: Graph, op: Op, start: Value) -> bool:
+def _by_input(
+    graph: Graph, op: Op, position: int, axes: AxisOrigins, start: Value
+) -> Reduction | None:
+    """A matrix product over examples or nodes, with what no parameter reaches."""
+    numbers, other = internals.contraction(op.primitive, op.params), op.inputs[1 - position]
+    if numbers is None or other in graph.trained or _meets_again(graph, op, position, start):
+        return None
+    if any(axes.axes[i].is_origin for i in numbers.contracted[position]):
+        return None
+    return Reduction(1.0, product_axes(op, numbers, position, axes)[0], varies=True)
+
+
+def _by_segment(op: Op, axes: AxisOrigins) -> Reduction | None:
+    """Rows that are added up where indices say, as ``jax.ops.segment_sum`` does."""
+    (numbers,) = internals.geometry(op.primitive, op.params)
+    apart, shape = numbers.update_window_dims, op.outputs[0].aval.shape
+    if any(axis.is_origin and i not in apart for i, axis in enumerate(axes.axes)):
+        return None
+    gone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    places = [blank(n) for n in shape]
+    kept = (i for i in range(len(shape)) if i not in gone)
+    for i, given in zip(kept, apart, strict=True):
+        if axes.axes[given].size == shape[i]:
+            places[i] = axes.axes[given]
+    return Reduction(1.0, AxisOrigins(tuple(places)), varies=True)
+
+
+def _meets_again(graph: Graph, op: Op, position: int, start: Value) -> bool:
     """Whether a sum meets other values that are made from ``start``, as in a normalization."""
-    size = op.inputs[0].aval.size
+    size = op.inputs[position].aval.size
     seen, stack = set(op.outputs), list(op.outputs)
     while stack:
         for step in graph.consumers.get(stack.pop(), ()):

@@ -309,6 +309,7 @@ _GEOMETRY = {
     "stack": ("axis",),
     "pad": ("padding_config",),
     "gather": ("dimension_numbers", "slice_sizes"),
+    "scatter-add": ("dimension_numbers",),
     "reduce_sum": ("axes",),
     "reduce_max": ("axes",),
     "reduce_min": ("axes",),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from .._random.stream import is_typed_key
@@ -125,6 +126,15 @@ def _described(x: Any) -> str:
         return repr(x)[:40]
     arrays = sum(map(has_shape, jax.tree.leaves(x)))
     return kind(x) + (f" of {arrays} arrays" if arrays else "")
+
+
+def refuse_tracers(call: str, values: Iterable[Any]) -> None:
+    """Raise an error if JAX is tracing one of the values, which has no numbers then."""
+    if any(isinstance(x, jax.core.Tracer) for x in values):
+        raise ValueError(
+            f"{call}: got an array that JAX is tracing, which has no values yet; call {call} "
+            f"outside jax.jit, jax.grad and jax.vmap."
+        )
 
 
 def kind(value: object) -> str:

@@ -82,3 +82,19 @@ def test_arrays_given_by_keyword(call):
     CALLS[call](model.apply, params, X, train=True, rngs={"dropout": KEY})
     if call in ("infer", "audit"):
         CALLS[call](model.apply, params, x=X)
+
+
+@pytest.mark.parametrize("call", ["audit", "propagate", "calibrate"])
+def test_under_jit_there_are_no_values(call):
+    def traced(w, x):
+        CALLS[call](lambda w, x: x @ w, w, x)
+
+    with pytest.raises(
+        ValueError, match=rf"^{call}: got an array that JAX is tracing.* outside ja"
+    ):
+        jax.jit(traced)(W, X)
+
+
+def test_a_tree_under_jit_has_no_values():
+    with pytest.raises(ValueError, match=r"^audit: got an array that JAX is tracing.* outside ja"):
+        jax.jit(lambda w: jaxinit.audit({"w": w}) and None)(W)

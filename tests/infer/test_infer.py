@@ -402,3 +402,21 @@ def test_the_example_transformer():
     assert [(b.index, b.total) for b in branches] == [(3, 4), (4, 4)]
     assert found["params/token/embedding"].ties == ("gather", "dot_general")
     assert found["params/position/embedding"].role in ("position", "embedding")
+
+
+def test_the_table_says_each_operation_once():
+    """The decay of a linear recurrence is multiplied in many places."""
+
+    def apply(p, x):
+        def step(left, right):
+            return left[0] * right[0], right[0] * left[1] + right[1]
+
+        z = x @ p["w"]
+        decay = jnp.broadcast_to(jax.nn.sigmoid(p["decay"]), z.shape)
+        return lax.associative_scan(step, (decay, z))[1] + p["w"][0]
+
+    found = infer(apply, {"w": jnp.ones((3, 4)), "decay": jnp.ones(4)}, jnp.ones((16, 3)))
+    assert len(found["decay"].ties) > 10
+    (line,) = (line for line in str(found).splitlines() if line.startswith("decay"))
+    assert f"{len(found['decay'].ties)} mul" in line
+    assert line.count("mul") == 1

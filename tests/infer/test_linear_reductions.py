@@ -121,3 +121,54 @@ def test_predictions_start_anew_after_a_mean():
     rows = propagate(apply, parameters, jax.random.normal(keys[3], (4, 8, 8, 128))).rows
     for row in rows:
         assert row["predicted"] == pytest.approx(row["std"], rel=0.15), row
+
+
+EDGES = jnp.array([0, 1, 2, 3, 0]), jnp.array([1, 2, 3, 0, 2])  # from and to
+ADJACENT = jnp.zeros((4, 4)).at[EDGES[1], EDGES[0]].set(1.0)
+
+
+def segment_mean(z, edges):
+    count = jax.ops.segment_sum(jnp.ones(5), edges[1], 4)
+    return jax.ops.segment_sum(z[edges[0]], edges[1], 4) / jnp.maximum(count, 1)[:, None]
+
+
+AGGREGATIONS = {  # over the nodes of a graph that is an input of the model
+    "product": (lambda z, a: a @ z, ADJACENT),
+    "product of rows": (lambda z, a: (a / a.sum(1, keepdims=True)) @ z, ADJACENT),
+    "product on the other side": (lambda z, a: (z.T @ a.T).T, ADJACENT),
+    "batch of graphs": (lambda z, a: jnp.einsum("bmn,bnd->bmd", a[None], z[None])[0], ADJACENT),
+    "segment sum": (lambda z, e: jax.ops.segment_sum(z[e[0]], e[1], 4), EDGES),
+    "segment mean": (segment_mean, EDGES),
+    "added at": (lambda z, e: jnp.zeros_like(z).at[e[1]].add(z[e[0]]), EDGES),
+}
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_the_activation_after_an_aggregation(name):
+    aggregate, graph = AGGREGATIONS[name]
+
+    def apply(p, x, graph):
+        return jax.nn.silu(aggregate(x @ p["w"], graph) + p["b"]) @ p["out"]
+
+    parameters = {"w": jnp.ones((16, 8)), "b": jnp.ones(8), "out": jnp.ones((8, 3))}
+    found = infer(apply, parameters, jnp.ones((4, 16)), graph)
+    assert found["w"].activation == "silu"
+    assert found["b"].layer == "w"
+    assert found["out"].fed_by.kernels == ("w",)
+    assert found["out"].fed_by.pooled
+
+
+def test_what_is_no_aggregation():
+    """Sums over the kernel's own outputs, differences to a mean of neighbours, learned weights."""
+    x, square = jnp.ones((4, 16)), jnp.ones((8, 8))
+    parameters = {"w": jnp.ones((16, 8)), "out": jnp.ones((8, 3)), "by": jnp.ones((4, 4))}
+
+    def fed(between, other):
+        def apply(p, x, other):
+            return jax.nn.silu(between(p, x @ p["w"], other)) @ p["out"]
+
+        return infer(apply, parameters, x, other)["w"].activation
+
+    assert fed(lambda p, z, a: z @ a, square) == "identity"
+    assert fed(lambda p, z, a: z - a @ z, ADJACENT) == "silu"
+    assert fed(lambda p, z, a: (a @ p["by"]) @ z, ADJACENT) == "identity"

@@ -154,6 +154,7 @@ GEOMETRY = {
     "stack": lambda x: jnp.stack([x, x]),
     "pad": lambda x: jnp.pad(x, 1),
     "gather": lambda x: x[jnp.array([0, 1])],
+    "scatter-add": lambda x: x.at[jnp.array([0, 1])].add(1.0),
     "reduce_sum": lambda x: lax.reduce_sum(x, (0,)),
     "reduce_max": lambda x: lax.reduce_max(x, (0,)),
     "reduce_min": lambda x: lax.reduce_min(x, (0,)),
