@@ -60,9 +60,17 @@ CALLS = {
 }
 
 
+OFTEN = {("loss", call) for call in CALLS} | {("condition", "propagate")}
+OFTEN |= {(name, "infer") for name in MODELS}
+EVERY = [
+    pytest.param(name, call, marks=() if (name, call) in OFTEN else pytest.mark.slow)
+    for name in MODELS
+    for call in CALLS
+]
+
+
 @pytest.mark.filterwarnings("ignore:autoinit")  # of no concern here
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "call"), EVERY)
 def test_conditions_counts_and_statistics(name, call):
     CALLS[call](MODELS[name], W, X)
 
