@@ -27,6 +27,7 @@ from .shardings import default_device
 from .told import told
 
 LeafSharding = Sharding | PartitionSpec | None
+_Place = tuple[int, Any, int | None]  # of a program: its group, its sharding, a window's length
 
 
 class Maker:
@@ -41,8 +42,8 @@ class Maker:
         # The inputs, and the keys and integers that were computed so far.
         self._known = {value: hosted(x) for value, x in self._inputs.items()}
         self._given: dict[Value, _Given] = {}
-        self._compiled: dict[tuple[int, Any, int | None], Any] = {}
-        self._ahead: dict[tuple[int, Any, int | None], Future[Any]] = {}  # being compiled
+        self._compiled: dict[_Place, Any] = {}
+        self._ahead: dict[_Place, Future[Any]] = {}  # being compiled
 
     def _argument(self, value: Value) -> _Given:
         """An input; or a key or integers, computed at its first use together with what it needs."""
@@ -68,7 +69,7 @@ class Maker:
 
     def program(self, index: int, sharding: LeafSharding, length: int | None = None) -> Any:
         """The compiled program of one array, or of a window of it."""
-        at = self._recording.leaves[index].group, sharding, length
+        at = self._place(index, sharding, length)
         if at not in self._compiled:
             ahead = self._ahead.pop(at, None)
             made = ahead.result() if ahead else self._lowered(index, sharding, length).compile()
@@ -85,15 +86,19 @@ class Maker:
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             for index, sharding in enumerate(shardings):
-                at = self._recording.leaves[index].group, sharding, None
+                at = self._place(index, sharding)
                 if at not in self._compiled and at not in self._ahead:
-                    lowered = self._lowered(index, sharding, None)
-                    self._ahead[at] = pool.submit(lowered.compile)
+                    self._ahead[at] = pool.submit(self._lowered(index, sharding).compile)
             yield
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _lowered(self, index: int, sharding: LeafSharding, length: int | None) -> Any:
+    def _place(self, index: int, sharding: LeafSharding, length: int | None = None) -> _Place:
+        return self._recording.leaves[index].group, sharding, length
+
+    def _lowered(
+        self, index: int, sharding: LeafSharding, length: int | None = None
+    ) -> jax.stages.Lowered:
         owner, _ = self._where[index]
         return _lower(owner, self._arguments(index), sharding, length)
 
@@ -161,12 +166,12 @@ class _Given(NamedTuple):
 
 def _given(x: Any, aval: Any = None) -> _Given:
     """Wraps an argument. Keys and scalars become NumPy arrays, which fit any mesh and process."""
+    if isinstance(x, jax.Array) and is_typed_key(x):
+        x = HostKeys.of(x)
     if isinstance(x, HostKeys):
-        return _Given(x.words, x.impl)
+        return _Given(*x)
     if not isinstance(x, jax.Array):
         return _Given(np.asarray(x, aval and aval.dtype))
-    if is_typed_key(x):
-        return _Given(np.asarray(jax.random.key_data(x)), jax.random.key_impl(x))
     return _Given(np.asarray(x) if x.size <= 1 else x)
 
 

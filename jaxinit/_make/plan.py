@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec, Sharding
 
 from .. import _text
 from .._program.misuse import kind
@@ -23,7 +23,7 @@ from .compile import LeafSharding, Maker
 from .formats import FormatName
 from .recording import Executable, Leaf, Recording, record, rows_of
 from .save import save
-from .shardings import checked, devices, is_sharding
+from .shardings import check_real, checked, devices, is_sharding
 
 Tree = Any
 OutShardings = Any  # a tree, a prefix of one, one sharding, or a function of (path, shape)
@@ -222,12 +222,7 @@ class Plan:
 
     def _materialize(self, call: str, out_shardings: OutShardings, progress: bool) -> Tree:
         shardings = self._shardings(call, out_shardings)
-        for leaf, sharding in zip(self.leaves, shardings, strict=True):
-            if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
-                raise ValueError(
-                    f"{call}: out_shardings has an AbstractMesh for {leaf.path!r}, which has no "
-                    f"devices; use jax.make_mesh, or Plan.memory to plan."
-                )
+        check_real(call, self.leaves, shardings)
         maker = Maker(self._recording, call)
         if self.whole:
             return self._recording.skeleton.restored(maker.whole(shardings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -60,10 +60,25 @@ def checked(call: str, leaf: Leaf, sharding: Any) -> Any:
     return sharding
 
 
+def is_abstract(sharding: Any) -> bool:
+    """Whether it is over a mesh that has no devices."""
+    return isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh)
+
+
+def check_real(call: str, leaves: Sequence[Leaf], shardings: Sequence[Any]) -> None:
+    """Raises if an array is to be made on a mesh that has no devices."""
+    for leaf, sharding in zip(leaves, shardings, strict=True):
+        if is_abstract(sharding):
+            raise ValueError(
+                f"{call}: out_shardings has an AbstractMesh for {leaf.path!r}, which has no "
+                f"devices; use jax.make_mesh, or Plan.memory to plan."
+            )
+
+
 def devices(sharding: Any) -> Iterable[Any]:
     """The devices that hold an array of this sharding."""
     if sharding is None:
         return [default_device()]
-    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
+    if is_abstract(sharding):
         return range(sharding.mesh.size)
     return sharding.device_set

@@ -32,6 +32,11 @@ class HostKeys(NamedTuple):
     words: np.ndarray
     impl: Any
 
+    @staticmethod
+    def of(keys: jax.Array) -> HostKeys:
+        """Those of an array of typed keys, which this process has."""
+        return HostKeys(np.asarray(jax.random.key_data(keys)), jax.random.key_impl(keys))
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.words.shape[:-1]
@@ -44,9 +49,7 @@ class HostKeys(NamedTuple):
 def hosted(x: Any) -> Any:
     """An array of random keys as ``HostKeys`` if it is small and here; anything else as it is."""
     typed = isinstance(x, jax.Array) and is_typed_key(x)
-    if not (typed and x.size <= SMALL and _is_here(x)):
-        return x
-    return HostKeys(np.asarray(jax.random.key_data(x)), jax.random.key_impl(x))
+    return HostKeys.of(x) if typed and x.size <= SMALL and _is_here(x) else x
 
 
 def on_host(op: Op, args: list[Any]) -> list[Any] | None:

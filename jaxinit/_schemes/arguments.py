@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from .._random.sharding import OutSharding, is_explicit, is_transforming
+from .._random.sharding import OutSharding, axes_of, is_explicit, is_transforming
 from .checks import INTS, MOST_AXES, is_key, is_sequence, shown
 
 F = TypeVar("F", bound=Callable[..., jax.Array])
@@ -120,8 +120,7 @@ def check_sharding(name: str, shape: tuple[int, ...], out_sharding: OutSharding)
 
 def _check_axes(name: str, shape: tuple[int, ...], spec: Any, mesh: Any) -> None:
     """Raises unless a spec names axes of the mesh, once, that divide the shape where they must."""
-    parts = [(part,) if isinstance(part, str) else part for part in spec]
-    each = [part if isinstance(part, tuple) else () for part in parts]
+    each = [axes_of(part) for part in spec]
     names = [axis for part in each for axis in part]
     unknown = next((axis for axis in names if axis not in mesh.shape), None)
     if unknown is not None or len(set(names)) < len(names):
