@@ -41,7 +41,8 @@ def check_rules(call: str, mesh: Mesh | AbstractMesh, rules: AxisRules) -> None:
             f"{call}: mesh must be a mesh of devices, as jax.make_mesh makes; got {kind(mesh)}."
         )
     for rule in rules:
-        if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)):
+        pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not (pair and isinstance(rule[0], str) and isinstance(rule[1], str | tuple | None)):
             raise TypeError(
                 f"{call}: rules must be pairs of an axis name and a mesh axis, as "
                 f"('embed', 'model'); got {rule!r}."

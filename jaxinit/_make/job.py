@@ -132,7 +132,8 @@ def dotted_names(recording: Recording) -> list[str]:
 
 def _check_names(recording: Recording, format: str, entries: Sequence[Entry]) -> None:
     """Raises if the format cannot hold some array, or two arrays would have the same name."""
-    refused = FORMATS[format].refused(entries, dotted_names(recording))
+    dotted = dotted_names(recording)
+    refused = FORMATS[format].refused(entries, dotted)
     if refused:
         why = ", ".join(f"{path!r} ({reason})" for path, reason in refused.items())
         raise ValueError(
@@ -141,8 +142,11 @@ def _check_names(recording: Recording, format: str, entries: Sequence[Entry]) ->
         )
     names = [entry.path.replace("/", ".") for entry in entries]
     taken = {MANIFEST, f"{MANIFEST}.new", LOGS}
-    pairs = zip(names, entries, strict=True)
-    ours = {name for name, entry in pairs if taken & {name, entry.path.split("/")[0]}}
+    places = (  # at which an array may lie in the folder, and the folder that it may lie in
+        (name, {name, entry.path.split("/")[0], within.split("/")[0]})
+        for name, entry, within in zip(names, entries, dotted, strict=True)
+    )
+    ours = {name for name, found in places if found & taken}
     wrong = sorted(ours | {name for name, count in Counter(names).items() if count > 1})
     if wrong:
         raise ValueError(

@@ -333,6 +333,10 @@ def test_what_a_format_cannot_hold(tmp_path):
     own = jaxinit.plan(lambda key: {"jaxinit": {"done": jnp.zeros(3)}}, KEY)
     with pytest.raises(ValueError, match=r"own files: jaxinit\.done; rename"):
         own.save(tmp_path / "m")
+    for tree in ({"jaxinit": {"done/x": jnp.zeros(3)}}, {"jaxinit.done": {"x": jnp.zeros(3)}}):
+        among = jaxinit.plan(lambda key, tree=tree: tree, KEY)  # the logs, in orbax
+        with pytest.raises(ValueError, match=r"own files: jaxinit\.done\.x; rename"):
+            among.save(tmp_path / "m")
     tree = {"done2": jnp.zeros(3), "json5": jnp.zeros(3)}
     alike = jaxinit.plan(lambda key: {"jaxinit": tree}, KEY)
     alike.save(tmp_path / "alike")  # none of our files
