@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from jax.experimental.ode import odeint
@@ -72,7 +73,19 @@ EVERY = [
 @pytest.mark.filterwarnings("ignore:autoinit")  # of no concern here
 @pytest.mark.parametrize(("name", "call"), EVERY)
 def test_conditions_counts_and_statistics(name, call):
-    CALLS[call](MODELS[name], W, X)
+    """The kernel is found, its output is measured, and nothing is wrong with it."""
+    found = CALLS[call](MODELS[name], W, X)
+    if call == "infer":
+        kernel = found[""]
+        assert (kernel.role, kernel.fan_in, kernel.fan_out) == ("kernel", 16, 10)
+    elif call == "audit":
+        assert not found.findings
+    elif call == "propagate":
+        output = np.asarray(X) @ np.asarray(W)
+        np.testing.assert_allclose(found.rows[0]["std"], output.std(), rtol=1e-3)
+    else:
+        assert found.shape == W.shape
+        assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("call", CALLS)
