@@ -157,7 +157,7 @@ class Builder:
     def _apply(self, eqn: JaxprEqn, inputs: tuple[Value, ...]) -> Sequence[Value]:
         if (body := internals.wrapped(eqn, kernels=self.platform is not None)) is not None:
             return self._inline(body, inputs)
-        if (asked := note(eqn)) is not None:
+        if (asked := note(internals.name_given(eqn))) is not None:
             inputs[0].asked = {**(inputs[0].asked or {}), **asked}
             return inputs
         if self.platform is not None:

@@ -1,6 +1,7 @@
 """Reads the parameters of JAX's primitives: the only file that uses more than JAX's public API.
 
-JAX does not promise the names of these parameters from version to version. They are read here and
+It also runs recorded operations again, and shortens tracers' errors while a model is traced. JAX
+does not promise the names of these parameters from version to version. They are read here and
 nowhere else, and ``tests/program/test_jax_internals.py`` names the one that changed.
 """
 
@@ -122,6 +123,11 @@ def _traced(eqn: JaxprEqn, function: Callable[..., Any]) -> ClosedJaxpr:
 _OVER_AXES = {"psum": lax.reduce_sum, "pmax": lax.reduce_max, "pmin": lax.reduce_min}
 
 
+def name_given(eqn: JaxprEqn) -> str:
+    """The text by which ``checkpoint_name`` names a value; empty for other equations."""
+    return eqn.params["name"] if eqn.primitive.name == "name" else ""
+
+
 def is_kernel(primitive: core.Primitive) -> bool:
     """Whether an operation of a program is a kernel: all other wrappers have been inlined."""
     return primitive in _WRAPPERS
@@ -185,7 +191,8 @@ def control(eqn: JaxprEqn) -> Control | None:
         carry = tuple(inputs[start:])
         reads = tuple(inputs[tested:start]) + carry, tuple(inputs[:tested]) + carry
         return Control(bodies, reads, dict(enumerate(carry)), options={}, tests=1)
-    if eqn.primitive is primitives.cond_p and _plain_branch(eqn):
+    by_platform = params.get("branches_platforms") is not None
+    if eqn.primitive is primitives.cond_p and not by_platform:
         bodies = tuple(closed(branch) for branch in params["branches"])
         reads = (tuple(inputs[1:]),) * len(bodies)
         return Control(bodies, reads, carried={}, options={}, always=(0,))
@@ -198,11 +205,6 @@ def _scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
         return params["num_consts"], params["num_carry"]
     constants, carry, _ = params["ft_in"].unpack()
     return len(constants), len(carry)
-
-
-def _plain_branch(eqn: JaxprEqn) -> bool:
-    """Whether a cond chooses by a value, and not by the platform."""
-    return eqn.params.get("branches_platforms") is None
 
 
 def run_control(

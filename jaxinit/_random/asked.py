@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import JaxprEqn
 
 _MARK = "jaxinit asked: "
 # Of an array that is computed from a Gaussian as one matrix: how. And of that Gaussian: that it is.
@@ -23,7 +22,6 @@ def noted(x: jax.Array, asked: dict[str, Any]) -> jax.Array:
     return checkpoint_name(x, _MARK + json.dumps(asked))
 
 
-def note(eqn: JaxprEqn) -> dict[str, Any] | None:
-    """What an equation notes of its argument, which it hands on; None for any other equation."""
-    name = eqn.params["name"] if eqn.primitive.name == "name" else ""
+def note(name: str) -> dict[str, Any] | None:
+    """What the name of a value notes; None for any other name."""
     return json.loads(name.removeprefix(_MARK)) if name.startswith(_MARK) else None

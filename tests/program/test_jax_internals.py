@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import primitives
 from jax.interpreters.partial_eval import DynamicJaxprTracer
 
@@ -118,6 +119,12 @@ def test_random_bits_say_what_they_draw(width):
     (eqn,) = [e for body in bodies for e in body if e.primitive is internals.RANDOM_BITS]
     found = internals.random_bits(eqn.params, internals.context(eqn))
     assert found == (width, (4, 2), True)
+
+
+def test_the_name_of_a_value():
+    named, plain = jax.make_jaxpr(lambda x: jnp.sin(checkpoint_name(x, "mine")))(X).jaxpr.eqns
+    assert internals.name_given(named) == "mine"
+    assert internals.name_given(plain) == ""
 
 
 def test_binding_under_the_recorded_settings():
