@@ -57,7 +57,7 @@ class Maker:
         return self._run(index, sharding, None)
 
     def window(self, index: int, start: int, length: int) -> jax.Array:
-        """Makes ``length`` elements of one array from a flat index on, within one ``block``."""
+        """Makes ``length`` elements of an array from a flat index on, within a ``window_block``."""
         return self._run(index, None, length, np.uint32(start >> 32), np.uint32(start & 0xFFFFFFFF))
 
     def _run(
@@ -181,10 +181,10 @@ def _platform(sharding: LeafSharding) -> str:
     return default_device().platform
 
 
-def block(recording: Recording, index: int, limit: int) -> int | None:
+def window_block(recording: Recording, index: int, limit: int) -> int | None:
     """The size of the blocks that windows of an array must not cross; None if it has no windows."""
     output = recording.program.outputs[index]
-    return partial.unit(output, limit, partial.Setting(_platform(None)))
+    return partial.window_block(output, limit, partial.Setting(_platform(None)))
 
 
 def _values(call: str, recording: Recording) -> dict[Value, Any]:

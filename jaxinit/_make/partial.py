@@ -78,7 +78,9 @@ class _Needs(NamedTuple):
     whole: dict[Value, None]
 
 
-def unit(output: Value, limit: int, setting: Setting, known: Container[Value] = ()) -> int | None:
+def window_block(
+    output: Value, limit: int, setting: Setting, known: Container[Value] = ()
+) -> int | None:
     """The size of the blocks that windows of an output must not cross; None if it has no windows.
 
     An array that a loop stacks has one block for each step; most arrays are a single block.
@@ -92,7 +94,7 @@ def unit(output: Value, limit: int, setting: Setting, known: Container[Value] = 
     for value in needs.windows:
         bodies, inner_setting = _bodies(value, setting) if value not in known else ((), setting)
         for body in bodies:
-            inner = unit(body.outputs[0], limit, inner_setting, body.inputs)
+            inner = window_block(body.outputs[0], limit, inner_setting, body.inputs)
             if inner is None:
                 return None
             found = math.gcd(found, inner)
@@ -105,7 +107,7 @@ def make(
     """Computes ``length`` elements of ``output``, as a flat array, given the values in ``env``.
 
     ``start`` is the first flat index as two words (high, low). The elements must lie within one of
-    the blocks that ``unit`` says.
+    the blocks that ``window_block`` says.
     """
     size = output.aval.size
     with jax.enable_x64(True) if size >= 2**32 else nullcontext():
@@ -233,9 +235,10 @@ def _apply(
         (axis,) = internals.geometry(op.primitive, op.params)
         along = window.index // window.number(math.prod(shape[axis + 1 :]))
         return lax.convert_element_type(along % window.number(shape[axis]), value.aval.dtype)
+    sizes = [_broadcast_shape(op, v, shape) for v in op.inputs]
     args = [
-        made[v] if v in made else _spread(whole[v], _broadcast_shape(op, v, shape), shape, window)
-        for v in op.inputs
+        made[v] if v in made else _broadcast(whole[v], own, shape, window)
+        for v, own in zip(op.inputs, sizes, strict=True)
     ]
     if op.primitive is internals.THREEFRY:
         return fused_bits(op, args)[op.outputs.index(value)]  # type: ignore[index]
@@ -284,7 +287,7 @@ def _broadcast_shape(op: Op, operand: Value, shape: tuple[int, ...]) -> tuple[in
     return tuple(size_of.get(axis, 1) for axis in range(len(shape)))
 
 
-def _spread(x: Any, sizes: tuple[int, ...], shape: tuple[int, ...], window: Window) -> jax.Array:
+def _broadcast(x: Any, sizes: tuple[int, ...], shape: tuple[int, ...], window: Window) -> jax.Array:
     """The window of ``x``, which has the shape ``sizes``, once it is broadcast to ``shape``.
 
     A single number is returned as it is.

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from .._random.stream import is_typed_key
-from .compile import Maker, block
+from .compile import Maker, window_block
 from .recording import Recording
 
 # A save holds a piece that is being made, one that is being written and a copy: under 512 MB.
@@ -83,15 +83,12 @@ def entries(recording: Recording) -> list[Entry]:
         if keys:
             aval = jax.eval_shape(jax.random.key_data, aval)
         box = aval.shape
-        if leaf.nbytes > PIECE_BYTES and not keys and (rows := _block(recording, i)):
-            box = _box(aval.shape, np.dtype(aval.dtype).itemsize, rows)
+        if leaf.nbytes > PIECE_BYTES and not keys and not recording.whole:
+            block = window_block(recording, i, PIECE_BYTES)
+            if block is not None:
+                box = _box(aval.shape, np.dtype(aval.dtype).itemsize, block)
         found.append(Entry(leaf.path, tuple(aval.shape), np.dtype(aval.dtype), box))
     return found
-
-
-def _block(recording: Recording, index: int) -> int | None:
-    """The size of the blocks that a window must not cross; None if windows cannot be computed."""
-    return None if recording.whole else block(recording, index, PIECE_BYTES)
 
 
 def _box(shape: tuple[int, ...], itemsize: int, block: int) -> tuple[int, ...]:
@@ -115,10 +112,10 @@ def cut(leaf: int, entry: Entry) -> Iterator[Piece]:
     if entry.box == entry.shape:
         yield Piece(leaf, 0, size)
         return
-    block = math.prod(entry.shape[entry.axis :])
-    for first in range(0, size, block):
-        for start in range(first, first + block, length):
-            end = min(start + length, first + block)
+    stride = math.prod(entry.shape[entry.axis :])
+    for first in range(0, size, stride):
+        for start in range(first, first + stride, length):
+            end = min(start + length, first + stride)
             yield Piece(leaf, start, end - start, window=max(end - length, first))
 
 

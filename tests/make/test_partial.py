@@ -187,4 +187,4 @@ def test_the_rule_against_repeated_floats_is_needed():
     if jax.__version_info__ < (0, 11):
         assert not np.array_equal(jax.jit(function)(KEY), np.asarray(x) * rows)
     output = jaxinit.plan(function, KEY)._recording.program.outputs[0]
-    assert partial.unit(output, 100, partial.Setting("cpu")) is None
+    assert partial.window_block(output, 100, partial.Setting("cpu")) is None
