@@ -22,7 +22,7 @@ import jax
 
 from .. import _text
 from .._infer.dataflow import is_linear
-from .._make.grouping import Keys
+from .._make.grouping import Numbering
 from .._program.ir import Builder, Op, Value, order
 from .._program.probe import Tap, run
 
@@ -62,7 +62,7 @@ class Staged:
         self._outputs, self._inputs, self._taps = tuple(outputs), tuple(inputs), taps
         with _lock:
             self._stages = list(_stages(self._outputs, frozenset(inputs), taps))
-            _compiled.keys.forget()
+            _compiled.numbering.forget()
 
     def __call__(
         self, arguments: Sequence[Any], sinks: Mapping[Value, Any]
@@ -95,14 +95,14 @@ def _tapped(tap: Tap, x: Any, sink: Any) -> tuple[Any, Any]:
 class _Compiled:
     """The functions of the stages met so far, by what makes them equal, for later calls too."""
 
-    keys: Keys = field(default_factory=lambda: Keys(Builder()))
+    numbering: Numbering = field(default_factory=lambda: Numbering(Builder()))
     calls: dict[Any, Callable[..., Any]] = field(default_factory=dict)
 
     @staticmethod
     def current() -> _Compiled:
         """The ones to use; new ones where too many were met."""
         global _compiled
-        if len(_compiled.calls) > _MOST_STAGES or len(_compiled.keys) > _MOST_PARTS:
+        if len(_compiled.calls) > _MOST_STAGES or len(_compiled.numbering) > _MOST_PARTS:
             _compiled = _Compiled()
         return _compiled
 
@@ -132,7 +132,7 @@ def _stages(
         inner = [(place, v) for i, op in enumerate(ops) for place, v in _inner(op, taps, (i,))]
         within = {value: n for n, value in enumerate(dict.fromkeys(v for _, v in inner))}
         key = (
-            compiled.keys.program((*left, *outer), given),
+            compiled.numbering.program((*left, *outer), given),
             len(left),
             tuple((v.aval.shape, v.aval.dtype, v.aval.weak_type) for v in given),
             tuple(taps[value] for value in outer),

@@ -38,13 +38,13 @@ class Signature(NamedTuple):
     """The program of one array, and the values that it is called with.
 
     Attributes:
-      key: equal for equal programs.
+      number: equal for equal programs.
       slots: the inputs, keys and integers that the program is given, in the order it meets them.
       lifted: the constants that may differ between arrays, in the same order.
       size: the number of operations.
     """
 
-    key: int
+    number: int
     slots: tuple[Value, ...]
     lifted: tuple[Value, ...]
     size: int
@@ -69,7 +69,7 @@ class Group(NamedTuple):
 
 
 @dataclass(eq=False)
-class Keys:
+class Numbering:
     """Numbers for programs and their parts, such that equal parts have equal numbers.
 
     A number stands for a nested tuple that describes the part, so comparing two is cheap.
@@ -93,7 +93,7 @@ class Keys:
 
     def program(self, outputs: Sequence[Value], inputs: Sequence[Value]) -> int:
         """The number of the program that makes ``outputs`` from ``inputs``, in their order."""
-        return self._program(outputs, inputs).key
+        return self._program(outputs, inputs).number
 
     def _intern(self, parts: Any) -> int:
         return self._numbers.setdefault(parts, len(self._numbers))
@@ -147,7 +147,7 @@ class Keys:
         if op.part is None:
             params = self._once("params", op.params, self._static)
             return op.primitive, params, op.context, avals
-        bodies = tuple(self._program(b.outputs, b.inputs).key for b in op.part.bodies)
+        bodies = tuple(self._program(b.outputs, b.inputs).number for b in op.part.bodies)
         kept = op.part.kept_inputs, op.part.kept_outputs
         return op.primitive, self._static(op.params), op.context, kept, bodies, avals
 
@@ -227,23 +227,25 @@ def _lifting(ops: Sequence[Op]) -> dict[Op, bool]:
 
 def group(outputs: Sequence[Value], builder: Builder) -> list[Group]:
     """The groups of these outputs, in the order in which their programs first appear."""
-    keys = Keys(builder)
+    numbering = Numbering(builder)
     members: dict[int, list[tuple[int, Signature]]] = {}
     for i, output in enumerate(outputs):
-        signature = keys.leaf(output)
-        members.setdefault(signature.key, []).append((i, signature))
-    return [_group(outputs, found, keys) for found in members.values()]
+        signature = numbering.leaf(output)
+        members.setdefault(signature.number, []).append((i, signature))
+    return [_group(outputs, found, numbering) for found in members.values()]
 
 
-def _group(outputs: Sequence[Value], found: list[tuple[int, Signature]], keys: Keys) -> Group:
+def _group(
+    outputs: Sequence[Value], found: list[tuple[int, Signature]], numbering: Numbering
+) -> Group:
     leaves, signatures = zip(*found, strict=True)
     first: Signature = signatures[0]
 
     def varies(n: int) -> bool:
         """Whether a liftable constant becomes an argument: arrays do, and numbers that differ."""
-        wanted = keys._const(first.lifted[n].const)
+        wanted = numbering._const(first.lifted[n].const)
         return first.lifted[n].aval.ndim > 0 or any(
-            keys._const(other.lifted[n].const) != wanted for other in signatures
+            numbering._const(other.lifted[n].const) != wanted for other in signatures
         )
 
     lifted = tuple(n for n in range(len(first.lifted)) if varies(n))

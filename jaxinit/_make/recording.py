@@ -98,7 +98,7 @@ def record(
     ``call`` is the name of the function in errors.
     """
     traced = trace_call(call, "model, key, x", init_fn, args, kwargs)
-    with _garbage_kept():
+    with _without_collector():
         builder = Builder()
         program = builder.program(traced.jaxpr)
         whole = _reason_to_run_whole(builder, program, traced)
@@ -123,7 +123,7 @@ def record(
 
 
 @contextmanager
-def _garbage_kept() -> Iterator[None]:
+def _without_collector() -> Iterator[None]:
     """Pauses Python's collector of cyclic garbage.
 
     A program of a thousand arrays is some hundred thousand objects, none of them garbage. The

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from . import stream
 from .laws import Law
-from .sharding import OutSharding, Sharding, axes_of, is_tracing, mesh_of, named, place, spread
+from .sharding import OutSharding, Sharding, axes_of, is_tracing, mesh_of, named, place, sharded
 from .stream import LOW_TAG, WEIGHTS_TAG, Pair, Words
 
 # Nearly twice as fast on CPUs with 512-bit vectors, and without effect on others. JAX accepts
@@ -93,7 +93,7 @@ def jaxinit_draw(keys: tuple[Pair, ...], scale: jax.Array, spec: _Spec) -> jax.A
         x = lax.platform_dependent(keys, scale, cpu=partial(_apart, kernel), default=kernel)
         return lax.reshape(x, spec.shape)
 
-    return spread(array, spec.out_sharding)(keys, scale)
+    return sharded(array, spec.out_sharding)(keys, scale)
 
 
 _traced = jax.jit(jaxinit_draw, static_argnums=2)

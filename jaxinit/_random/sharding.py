@@ -105,10 +105,10 @@ def assemble(
 def _assemble(
     make: Callable[..., jax.Array], spec: Hashable, out_sharding: OutSharding, *parts: ArrayLike
 ) -> jax.Array:
-    return spread(partial(make, spec), out_sharding)(*parts)
+    return sharded(partial(make, spec), out_sharding)(*parts)
 
 
-def spread(make: Callable[..., jax.Array], out_sharding: OutSharding) -> Callable[..., jax.Array]:
+def sharded(make: Callable[..., jax.Array], out_sharding: OutSharding) -> Callable[..., jax.Array]:
     """``make``, its result sharded as ``out_sharding`` says.
 
     Inside ``make`` no axis of the mesh is explicit. So its operations need no sharding, and
