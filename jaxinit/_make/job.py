@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from . import pieces
-from .asked import asked
 from .compile import Maker
 from .formats import FORMATS
 from .grouping import content
+from .leaf_notes import leaf_notes
 from .manifest import LOGS, MANIFEST, Manifest, read
 from .pieces import Entry, Piece
 from .recording import Recording
@@ -105,7 +105,7 @@ def planned_job(
         kind=format,
         entries=tuple(entries),
         keys={x.path: str(x.dtype) for x in recording.leaves if "key<" in str(x.dtype)},
-        asked=asked(recording),
+        asked=leaf_notes(recording),
     )
     folder = target.with_name(target.name + ".partial")
     return source, Job(target=target, folder=folder, planned=planned, pieces=planned.pieces)

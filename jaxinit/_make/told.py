@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 
 from .._program import primitives
 from .._program.ir import Value, order
-from .._random.asked import ASSEMBLED, GAUSSIAN
+from .._random.notes import ASSEMBLED, GAUSSIAN
 from ..initializers import get
 
 Sizes = tuple[int, ...]

@@ -22,7 +22,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Primitive
 
-from .._random.asked import note
+from .._random.notes import note
 from .._random.stream import is_typed_key
 from . import jax_internals as internals
 

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 from .._random import draw
-from .._random.asked import noted
 from .._random.laws import Law
+from .._random.notes import noted
 from .._random.sharding import OutSharding, is_tracing
 from .._random.spread import Spread
 from .._random.stream import check_key

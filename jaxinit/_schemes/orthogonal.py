@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from .._random import draw, laws, sharding
-from .._random.asked import ASSEMBLED, GAUSSIAN, noted
+from .._random.notes import ASSEMBLED, GAUSSIAN, noted
 from .._random.sharding import OutSharding
 from .._random.spread import Spread, direction
 from .._random.stream import check_key

@@ -10,8 +10,8 @@ from jax.sharding import PartitionSpec as P
 from table import slow_but
 
 import jaxinit
-from jaxinit._make.asked import asked
 from jaxinit._make.compile import Maker
+from jaxinit._make.leaf_notes import leaf_notes
 from jaxinit._make.told import told
 
 KEY = jax.random.key(4)
@@ -78,4 +78,4 @@ def test_others_are_compiled_as_they_were_traced():
 
 def test_the_note_is_not_in_the_manifest():
     planned = jaxinit.plan(CASES["split into heads"][0], KEY)
-    assert asked(planned._recording) == {"": {"initializer": "orthogonal(scale=2.0)"}}
+    assert leaf_notes(planned._recording) == {"": {"initializer": "orthogonal(scale=2.0)"}}

@@ -1,4 +1,4 @@
-"""What was asked of each array of a plan, as far as initializers of jaxinit made it.
+"""Finds what was asked of each array of a plan, as far as initializers of jaxinit made it.
 
 They note it in the traced program. The note is of the array that they returned, so it is looked for
 behind what a model does to a kernel without changing its elements, as a reshape or a loop that
@@ -13,11 +13,11 @@ from typing import Any
 
 from .._program import primitives
 from .._program.ir import Value
-from .._random.asked import ASSEMBLED
+from .._random.notes import ASSEMBLED
 from .recording import Recording
 
 
-def asked(recording: Recording) -> dict[str, Mapping[str, Any]]:
+def leaf_notes(recording: Recording) -> dict[str, Mapping[str, Any]]:
     """Path -> the initializer, and the law, mean and std that it is asked for, where known."""
     pairs = zip(recording.leaves, recording.program.outputs, strict=True)
     found = ((leaf.path, _of(value)) for leaf, value in pairs)
