@@ -23,8 +23,8 @@ from .._random.stream import is_typed_key
 from . import partial
 from .grouping import Group, Signature
 from .recording import Recording
+from .sharded_orthogonal import sharded_orthogonal
 from .shardings import default_device
-from .told import told
 
 LeafSharding = Sharding | PartitionSpec | None
 _Place = tuple[int, Any, int | None]  # of a program: its group, its sharding, a window's length
@@ -130,7 +130,7 @@ def _lower(
 
     def leaf_program(*data: Any) -> jax.Array:
         rule, known = (fused_bits if platform == "cpu" else None), env(data)
-        if (found := told(owner.output, sharding)) is not None:
+        if (found := sharded_orthogonal(owner.output, sharding)) is not None:
             (gaussian,) = evaluate((found.gaussian,), known, rule)
             known[found.value] = found.make(gaussian)
         (made,) = evaluate((owner.output,), known, rule)

@@ -1,9 +1,9 @@
-"""Tells an orthogonal initializer of jaxinit the sharding of its array.
+"""Makes an orthogonal kernel of jaxinit in the way that its initializer has for several devices.
 
 An init function is traced without shardings, so its orthogonal matrices are traced as those of one
 device. Compiled for several, such a program holds 10 to 16 times a device's part; the initializer's
-own way for several devices holds 2 to 4 times. It notes in the program which value is the Gaussian
-that it starts from and which its result, so that here its own way can be put between the two.
+own way for several devices holds 2 to 4 times. The initializer notes in the program which value is
+the Gaussian that it starts from and which its result, so that its own way is put between the two.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..initializers import get
 Sizes = tuple[int, ...]
 
 
-class Told(NamedTuple):
-    """An array that is made of a Gaussian in the way of a sharded one.
+class ShardedOrthogonal(NamedTuple):
+    """An orthogonal kernel, made of a Gaussian in the way for several devices.
 
     Attributes:
       value: the array.
@@ -37,7 +37,7 @@ class Told(NamedTuple):
     make: Callable[[jax.Array], jax.Array]
 
 
-def told(output: Value, sharding: Any) -> Told | None:
+def sharded_orthogonal(output: Value, sharding: Any) -> ShardedOrthogonal | None:
     """How to make the orthogonal kernel that a leaf is, if its elements are spread over devices."""
     if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
         return None
@@ -56,7 +56,7 @@ def told(output: Value, sharding: Any) -> Told | None:
     def make(x: jax.Array) -> jax.Array:
         return init.kernel_of_gaussian(x, shape, dtype, _automatic(sharding))
 
-    return Told(value, gaussian, make)
+    return ShardedOrthogonal(value, gaussian, make)
 
 
 def _stacked_alike(stack: Sizes, shape: Sizes, gaussian: Sizes) -> bool:

@@ -12,7 +12,7 @@ from table import slow_but
 import jaxinit
 from jaxinit._make.compile import Maker
 from jaxinit._make.leaf_notes import leaf_notes
-from jaxinit._make.told import told
+from jaxinit._make.sharded_orthogonal import sharded_orthogonal
 
 KEY = jax.random.key(4)
 SIZE = (128, 128)
@@ -69,7 +69,7 @@ def test_others_are_compiled_as_they_were_traced():
 
     def asked_for(init, spec):
         (output,) = jaxinit.plan(init, KEY)._recording.program.outputs
-        return told(output, placed(spec))
+        return sharded_orthogonal(output, placed(spec))
 
     assert asked_for(CASES["a matrix"][0], P()) is None
     assert asked_for(lambda key: stack(key, 128), P("d")) is None
