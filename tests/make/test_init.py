@@ -148,6 +148,7 @@ ERRORS = [
     ({"mesh": mesh, "rules": [("mlp", "modle")]}, ValueError, r"^init: rule \('mlp', 'modle'\) names a mesh axis 'modle'; the mesh has data, model\.$"),
     ({"mesh": mesh, "rules": [("mlp", ["model"])]}, TypeError, r"^init: rules must be pairs of an axis name and a mesh axis, as \('embed', 'model'\); got \('mlp', \['model'\]\)\.$"),
     ({"mesh": mesh, "rules": ["mlp"]}, TypeError, r"^init: rules must be pairs of an axis name and a mesh axis, as \('embed', 'model'\); got 'mlp'\.$"),
+    ({"mesh": mesh, "rules": [("mlp", ["model"])]}, TypeError, r"^init: rules must be pairs of an axis name and a mesh axis, as .*; got \('mlp', \['model'\]\)\.$"),
     ({"mesh": mesh, "rules": [("layers", "model"), ("mlp", None), ("embed", None)]}, ValueError, r"^init: out_shardings does not fit 'params/ScanBlock_0/Dense_0/kernel/value' of shape \(3, 8, 16\): "),
     ({"mesh": lambda: 8}, TypeError, r"^init: mesh must be a mesh of devices, as jax\.make_mesh makes; got an int\.$"),
     ({"dtype": "int8"}, ValueError, r"^init: dtype must be a floating dtype, or pairs of a regular expression and one; got int8\.$"),
