@@ -70,7 +70,8 @@ class Format(Protocol):
         ...
 
 
-_TAKEN = "the format keeps this name for itself"
+MANIFEST, LOGS = "jaxinit.json", "jaxinit.done"  # of jaxinit, in each checkpoint: see ``manifest``
+_TAKEN = "the checkpoint keeps this name for itself"
 _NO_TEXT = "the name is not text"
 
 
@@ -223,7 +224,8 @@ def _header(
 # Files of orbax's own. The first notes the time, so that its bytes differ between two saves of one
 # plan; the second notes the folder in which orbax wrote it, and no reader asks for it.
 _ORBAX_TIME, _ORBAX_PLACE = "_CHECKPOINT_METADATA", "commit_success.txt"
-_ORBAX_FILES = (_ORBAX_TIME, _ORBAX_PLACE, "_METADATA", "_sharding", "array_metadatas")
+_ORBAX_FILES = {_ORBAX_TIME, _ORBAX_PLACE, "_METADATA", "_sharding", "array_metadatas"}
+_FILES = _ORBAX_FILES | {MANIFEST, f"{MANIFEST}.new", LOGS}
 _LONGEST = 255  # bytes of a file name
 
 
@@ -280,7 +282,7 @@ def _unfit_as_folder(name: str) -> str | None:
         return "the name is a path that is empty, or leads out of the checkpoint"
     if "\\" in name or "\0" in name:
         return "the name holds a backslash or a null character"
-    if parts[0] in _ORBAX_FILES:
+    if parts[0] in _FILES:
         return _TAKEN
     if max(len(part.encode()) for part in parts) > _LONGEST:
         return f"the name is longer than {_LONGEST} bytes"

@@ -19,7 +19,7 @@ from .compile import Maker
 from .formats import FORMATS
 from .grouping import content
 from .leaf_notes import leaf_notes
-from .manifest import LOGS, MANIFEST, Manifest, read
+from .manifest import Manifest, read
 from .pieces import Entry, Piece
 from .recording import Recording
 
@@ -127,31 +127,23 @@ def _local(path: Any) -> Path:
 def dotted_names(recording: Recording) -> list[str]:
     """The keys of each array's path, joined by dots as orbax does it."""
     flat, _ = jax.tree_util.tree_flatten_with_path(recording.skeleton.indices())
-    return [".".join(jax.tree_util.keystr((key,), simple=True) for key in path) for path, _ in flat]
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in flat]
 
 
 def _check_names(recording: Recording, format: str, entries: Sequence[Entry]) -> None:
     """Raises if the format cannot hold some array, or two arrays would have the same name."""
-    dotted = dotted_names(recording)
-    refused = FORMATS[format].refused(entries, dotted)
+    refused = FORMATS[format].refused(entries, dotted_names(recording))
     if refused:
         why = ", ".join(f"{path!r} ({reason})" for path, reason in refused.items())
         raise ValueError(
             f"{CALL}: {format} cannot hold {why}; rename the array, use another dtype, or the "
             f"other format."
         )
-    names = [entry.path.replace("/", ".") for entry in entries]
-    taken = {MANIFEST, f"{MANIFEST}.new", LOGS}
-    places = (  # at which an array may lie in the folder, and the folder that it may lie in
-        (name, {name, entry.path.split("/")[0], within.split("/")[0]})
-        for name, entry, within in zip(names, entries, dotted, strict=True)
-    )
-    ours = {name for name, found in places if found & taken}
-    wrong = sorted(ours | {name for name, count in Counter(names).items() if count > 1})
-    if wrong:
+    counts = Counter(entry.path.replace("/", ".") for entry in entries)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise ValueError(
-            f"{CALL}: these names stand for several leaves, or for jaxinit's own files: "
-            f"{', '.join(wrong)}; rename the leaves, with no dot or slash in a key."
+            f"{CALL}: these names stand for several leaves: {', '.join(twice)}; rename the leaves, "
+            f"with no dot or slash in a key."
         )
 
 

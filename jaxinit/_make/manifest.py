@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .formats import FORMATS, Store
+from .formats import FORMATS, LOGS, MANIFEST, Store
 from .pieces import Entry, Piece, cut
 
-MANIFEST, LOGS = "jaxinit.json", "jaxinit.done"
 _LOG = re.compile(r"\d+\.(\d+)\.log")
 _LINE = re.compile(rb"(\d{1,12}) ([0-9a-f]{8})")
 

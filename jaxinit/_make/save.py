@@ -21,11 +21,9 @@ import jax
 import numpy as np
 
 from .. import _text
-from .formats import FORMATS, Store
+from .formats import FORMATS, LOGS, MANIFEST, Store
 from .job import CALL, Job, Source, attempt, exists, planned_job
 from .manifest import (
-    LOGS,
-    MANIFEST,
     checksum,
     damage,
     damaged_files,

@@ -193,6 +193,7 @@ def test_what_cannot_be_verified(tmp_path, small, monkeypatch):  # noqa: F811
 PATHS = [".", "..", "", "/elsewhere", "a/../../b", "a//b", "a\\b", "a\0b", "\ud800", "\u00e9" * 130]
 UNFIT = [
     *(("orbax", name) for name in [*PATHS, "_METADATA", "_CHECKPOINT_METADATA"]),
+    *(("orbax", name) for name in ["jaxinit.json", "jaxinit.json.new", "jaxinit.done/0"]),
     *(("safetensors", name) for name in ["__metadata__", "\ud800"]),
 ]
 
@@ -220,6 +221,7 @@ def test_an_array_whose_folder_would_lie_in_another_s(tmp_path):
 
 
 FIT = ["a'b", 'a"b', "a\nb", "a b", "é", "a:b*?", "~", "a.", ".a", "mlp/~/linear"]
+FIT += ["jaxinit.donex", "jaxinit.json5", "a/jaxinit.done"]  # almost files of jaxinit's own
 
 
 @pytest.mark.parametrize("format", READERS)
@@ -228,6 +230,19 @@ def test_odd_names_that_come_back(format, tmp_path):
     planned = jaxinit.plan(lambda: {**tree, "m": tree})
     planned.save(tmp_path / "m", format)
     assert READERS[format](tmp_path / "m", planned) == expected(planned)
+
+
+def test_a_nested_array_that_orbax_would_put_among_the_logs(tmp_path):
+    planned = jaxinit.plan(lambda: {"jaxinit": {"done/x": jnp.zeros(3)}})
+    text = one_line(lambda: planned.save(tmp_path / "m"), ValueError)
+    assert "orbax cannot hold 'jaxinit/done/x' (the checkpoint keeps this name" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_safetensors_no_name_is_a_file(tmp_path):
+    planned = jaxinit.plan(lambda: {"jaxinit": {"json": jnp.ones(3), "done": jnp.zeros(3)}})
+    planned.save(tmp_path / "m", "safetensors")
+    assert READERS["safetensors"](tmp_path / "m", planned) == expected(planned)
 
 
 @pytest.mark.parametrize("path", ["gs://bucket/x", "s3://bucket/x", "file:///tmp/x", "gs:/bucket"])
