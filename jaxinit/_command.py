@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from . import _text
 from ._make.formats import FormatName
-from ._make.init import in_dtypes
+from ._make.init import floating, in_dtypes
 from ._make.plan import Plan, plan
 from ._program.models import init_function
 from ._random.stream import is_typed_key
@@ -110,18 +109,18 @@ def _seeded(args: Sequence[Any], seed: int) -> list[Any]:
 def _in_dtype(init_fn: Callable[..., Tree], dtype: str) -> Callable[..., Tree]:
     """The function with its real floating leaves rounded to a dtype, once."""
     try:
-        wanted = jnp.dtype(dtype)
+        wanted = floating(dtype)
     except TypeError:
-        wanted = None
-    if wanted is None or not jnp.issubdtype(wanted, jnp.floating):
-        raise ValueError(f"init: --dtype must name a floating dtype, as bfloat16; got {dtype!r}.")
+        raise ValueError(
+            f"init: --dtype must name a floating dtype, as bfloat16; got {dtype!r}."
+        ) from None
     return in_dtypes(init_fn, [(re.compile(""), wanted)])
 
 
 def _devices(planned: Plan, mesh: AbstractMesh, text: str) -> str:
     """How many bytes each device of a mesh would hold."""
-    held = planned.memory(_spread(mesh))
-    return f"on {len(held)} devices ({text}): {_text.sizes(held.values())} each"
+    held = planned.memory(_by_size(mesh))
+    return f"on {mesh.size} devices ({text}): {_text.sizes(held.values())} each"
 
 
 def _mesh(text: str) -> AbstractMesh:
@@ -139,7 +138,7 @@ def _mesh(text: str) -> AbstractMesh:
     return AbstractMesh(tuple(sizes.values()), tuple(sizes))
 
 
-def _spread(mesh: AbstractMesh) -> Callable[[str, tuple[int, ...]], NamedSharding]:
+def _by_size(mesh: AbstractMesh) -> Callable[[str, tuple[int, ...]], NamedSharding]:
     """Each axis of the mesh, in order, divides the largest axis of the leaf that it can."""
 
     def place(path: str, shape: tuple[int, ...]) -> NamedSharding:

@@ -93,7 +93,8 @@ def in_dtypes(init_fn: Callable[..., Tree], choices: Choices) -> Callable[..., T
         found = (dtype for expression, dtype in choices if expression.search(path_text(path)))
         return x.astype(next(found, x.dtype))
 
-    @functools.wraps(init_fn, assigned=(), updated=())  # sets __wrapped__ alone, which errors name
+    # Sets __wrapped__ alone, by which an error finds the name of init_fn.
+    @functools.wraps(init_fn, assigned=(), updated=())
     def function(*args: Any, **kwargs: Any) -> Tree:
         return jax.tree_util.tree_map_with_path(rounded, init_fn(*args, **kwargs))
 
@@ -109,7 +110,7 @@ def _choices(dtype: DTypes) -> Choices:
     try:
         if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
             raise TypeError(f"got {dtype!r:.80}")
-        return [(re.compile(expression), _floating(wanted)) for expression, wanted in pairs]
+        return [(re.compile(expression), floating(wanted)) for expression, wanted in pairs]
     except (TypeError, re.error) as error:
         raise ValueError(
             f"init: dtype must be a floating dtype, or pairs of a regular expression and one; "
@@ -117,7 +118,8 @@ def _choices(dtype: DTypes) -> Choices:
         ) from None
 
 
-def _floating(wanted: Any) -> Any:
+def floating(wanted: DType) -> Any:
+    """The dtype; raises TypeError if it is none of real floating-point numbers."""
     found = jnp.dtype(wanted)
     if not jnp.issubdtype(found, jnp.floating):
         raise TypeError(f"got {found}")

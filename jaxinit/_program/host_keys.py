@@ -18,7 +18,8 @@ from .._random.stream import is_typed_key, threefry2x32
 from . import jax_internals as internals
 from .ir import SMALL, Op, run
 
-# What is done with words of 32 bits; where these overflow or shift too far, as XLA does.
+# NumPy's functions for operations on 32-bit words. As in XLA, sums wrap around and a shift by 32 or
+# more gives 0.
 _OF_WORDS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor, "shift_left": np.left_shift,

@@ -52,6 +52,10 @@ def wrong():
     return "not a function"
 
 
+def bare():
+    return (lambda: {},)
+
+
 needs_options = two
 
 
@@ -95,6 +99,11 @@ def test_a_dry_run_shows_a_mesh_and_writes_nothing(tmp_path, capsys, monkeypatch
     assert main(command) == 0
     assert "on 16 devices (data=8,model=2): 516 B each" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_a_tree_without_arrays(capsys):
+    assert main(["init", "test_command:bare", "--dry-run", "--mesh", "d=2"]) == 0
+    assert "on 2 devices (d=2): 0 B each" in capsys.readouterr().out
 
 
 ERRORS = {
