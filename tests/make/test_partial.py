@@ -153,6 +153,16 @@ def test_just_at_32_bits_of_index(init, shape):
     assert np.isfinite(maker.window(0, 2**32 - 100, 100)).all()
 
 
+@pytest.mark.parametrize("init", [jaxinit.normal, jaxinit.he_normal])
+def test_windows_on_a_default_device_of_another_platform(init, monkeypatch):
+    """As on a machine with a GPU, under jax.default_device of a CPU: guards keep the bits there."""
+    planned = jaxinit.plan(lambda key: init(key, (64, 64)), KEY)
+    whole = pieces.stored(Maker(planned._recording, "test").leaf(0))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    part = Maker(planned._recording, "test").window(0, 1024, 2048)
+    assert np.asarray(part).tobytes() == whole[1024 : 1024 + 2048].tobytes()
+
+
 def test_a_window_needs_no_temporary():
     planned = jaxinit.plan(lambda key: jaxinit.he_normal(key, (4096, 4096)), KEY)
     maker = Maker(planned._recording, "test")

@@ -79,6 +79,17 @@ def test_each_device_makes_its_own_part(shape, spec, axis_type):
         assert_local(outside)
 
 
+@pytest.mark.parametrize("name", ["normal", "orthogonal"])
+@pytest.mark.parametrize("spec", [P("d", P.UNCONSTRAINED), P(P.UNCONSTRAINED, "m")], ids=str)
+def test_an_axis_that_is_left_to_the_compiler(name, spec):
+    init = getattr(jaxinit, name)
+    sharding = NamedSharding(mesh_of(AxisType.Auto), spec)
+    made = jax.jit(lambda key: init(key, (8, 16), None, sharding))(KEY)
+    axis = 0 if spec[0] == "d" else 1
+    assert made.sharding.spec[axis] == spec[axis]
+    np.testing.assert_allclose(made, init(KEY, (8, 16)), atol=1e-6)
+
+
 def test_large_sharded_draw_is_local():
     sharding = NamedSharding(mesh_of(AxisType.Auto), P("d", "m"))
     for dtype in ("float32", "bfloat16"):
