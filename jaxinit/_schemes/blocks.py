@@ -110,8 +110,8 @@ def blocks(
 
     Raises:
       TypeError: init is not a function.
-      ValueError: sizes that are not positive; at the call, sizes that do not fill the axis, or a
-        number of initializers that is neither 1 nor that of the blocks.
+      ValueError: no initializer, or sizes that are not positive; at the call, sizes that do not
+        fill the axis, or a number of initializers that is neither 1 nor that of the blocks.
 
     Example:
       >>> import jax
@@ -124,6 +124,8 @@ def blocks(
     Source: pytorch/pytorch issue 166378, on what is lost when a fused kernel is drawn as one.
     """
     inits: tuple[Init, ...] = tuple(init) if isinstance(init, list | tuple) else (init,)  # type: ignore
+    if not inits:
+        raise ValueError("blocks: init must be an initializer, or one for each block; got none.")
     for one in inits:
         check_initializer("blocks", "init", one)
     checked = fans.check_blocks("blocks", "sizes", sizes)

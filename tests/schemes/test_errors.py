@@ -52,6 +52,7 @@ CASES = [
     (lambda: jaxinit.he_normal(KEY, (4, 5), layout=Layout(blocks=(2, 2))), ValueError, r"^he_normal: blocks of sizes \(2, 2\) fill 4 of axis 1 of shape \(4, 5\); they must fill it\.$"),
     (lambda: Layout(blocks=2, block_axis=2).fans((4, 5)), ValueError, r"^fans: shape \(4, 5\) has no axis 2 to divide into blocks\.$"),
     (lambda: initializers.blocks(HE, 2, axis=3)(KEY, (4, 4)), ValueError, r"^blocks: shape \(4, 4\) has no axis 3 to divide into blocks\.$"),
+    (lambda: initializers.blocks([], 3), ValueError, r"^blocks: init must be an initializer, or one for each block; got none\.$"),
     (lambda: initializers.blocks([HE, HE], 3)(KEY, (4, 6)), ValueError, r"^blocks: 2 initializers for 3 blocks of shape \(4, 6\); give one, or one for each block\.$"),
     (lambda: initializers.blocks(0.5, 3), TypeError, r"^blocks: init must be an initializer; got 0\.5\.$"),
     (lambda: initializers.blocks(HE, "ab"), ValueError, r"^blocks: sizes must be a number of equal blocks or a tuple of their sizes; got 'ab'\.$"),
