@@ -184,18 +184,25 @@ def fit(
     if inner is None:
         return init
     fitted = fit(label, inner, layout, kernel)
-    return init if fitted is inner else Boxed(init, fitted)
+    if fitted is inner:
+        return init
+    return Boxed(init, fitted, None if fitted == inner else kernel)
 
 
 class Boxed(NamedTuple):
-    """A fitted initializer, its value wrapped in the metadata that ``box`` puts around values."""
+    """A fitted initializer, its value in the metadata that ``boxing`` puts around its own values.
 
-    box: Init
+    ``boxing`` is not fitted. Where it counts the fans of a bias's kernel, which a bias does not
+    have, it is asked for a value of the shape ``kernel``, and only the metadata is taken.
+    """
+
+    boxing: Init
     init: Init
+    kernel: tuple[int, ...] | None = None
 
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = None) -> Any:
         value = self.init(key, shape, dtype)
-        return _replaced(self.box(key, shape, dtype), lambda _: value)
+        return _replaced(self.boxing(key, self.kernel or shape, dtype), lambda _: value)
 
 
 class Reshaped(NamedTuple):
