@@ -15,6 +15,7 @@ from . import initializers, layouts
 from ._layers import fit
 from ._make.tree_init import tree_init
 from ._program.misuse import kind
+from ._program.trees import KeyPath, has_shape, path_text
 from ._schemes.fans import Layout
 
 try:
@@ -115,27 +116,25 @@ def initialize(
             "equinox.initialize: the module has no eqx.nn.Linear, Conv or ConvTranspose inside; "
             "jaxinit.tree_init draws parameters by their paths."
         )
-    kept = dict(_flat(module))
     given = {"weight": kernel, "bias": bias}
 
     def rule(path: str, struct: Any) -> Any:
+        """The initializer of an array that is drawn; None where it is kept."""
         owner, _, name = path.rpartition("/")
-        if owner in layers and given.get(name) is not None:
-            shape = layers[owner].weight.shape if name == "bias" else None  # whose fans count
-            return fit(path, initializers.get(given[name]), layout(layers[owner]), shape)
-        leaf = kept[path]
-        return None if isinstance(leaf, jax.ShapeDtypeStruct) else lambda *_: leaf
+        if owner not in layers or given.get(name) is None:
+            return None
+        shape = layers[owner].weight.shape if name == "bias" else None  # whose fans count
+        return fit(path, initializers.get(given[name]), layout(layers[owner]), shape)
 
-    return tree_init(key, module, rule)
+    def kept(path: KeyPath, x: Any) -> Any:
+        is_array = has_shape(x) and not isinstance(x, jax.ShapeDtypeStruct)
+        return x if is_array and rule(path_text(path), x) is None else None
+
+    old = jax.tree_util.tree_map_with_path(kept, module, is_leaf=has_shape)
+    return tree_init(key, module, rule, only_missing=old)
 
 
 def _layers(module: Any) -> dict[str, Any]:
     """The layers that have a weight, by their paths."""
-    return {path: x for path, x in _flat(module, is_leaf=lambda x: isinstance(x, _LAYERS))
-            if isinstance(x, _LAYERS)}  # fmt: skip
-
-
-def _flat(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[str, Any]]:
-    """The leaves of a tree, with their paths as ``tree_init`` writes them."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
-    return [("/".join(jax.tree_util.keystr((e,), simple=True) for e in p), x) for p, x in flat]
+    flat = jax.tree_util.tree_leaves_with_path(module, is_leaf=lambda x: isinstance(x, _LAYERS))
+    return {path_text(path): x for path, x in flat if isinstance(x, _LAYERS)}
