@@ -24,7 +24,6 @@ class _Cell(nnx.Module):
     gates: int = 1
     carried: bool = False
 
-    @checked
     def __init__(self, in_features: int, hidden_features: int, **given: Any) -> None:
         defaults, layout = given.pop("defaults", "jax"), layouts.fused(self.gates)
         features = self.gates * hidden_features
