@@ -55,10 +55,21 @@ def checked(init: F) -> F:
         except TypeError:  # which Python raises again, in its own words
             given = {}
         options = {**given, **given.get("given", {})}
-        check_options(f"nnx.{type(self).__name__}", options)
+        call = f"nnx.{type(self).__name__}"
+        _check_rngs(call, options.get("rngs"))
+        check_options(call, options)
         init(self, *args, **kwargs)
 
     return cast(F, checking)
+
+
+def _check_rngs(call: str, rngs: Any) -> None:
+    """Raises where a key, perhaps a traced one, or a seed is in the place of ``nnx.Rngs``."""
+    if isinstance(rngs, int | jax.Array | np.ndarray):
+        given, write = ("a seed", shown(rngs)) if isinstance(rngs, int) else ("a key", "key")
+        raise TypeError(
+            f"{call}: expected rngs to be nnx.Rngs; got {given}; write rngs=nnx.Rngs({write})."
+        )
 
 
 def _sizes(call: str, option: str, value: Any) -> None:

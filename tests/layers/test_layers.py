@@ -516,6 +516,9 @@ ERRORS = [
 
 TYPE_ERRORS = [
     (lambda: nnx.LSTMCell(4, 4, carry_init="ones", rngs=rngs()), r"^nnx\.LSTMCell: carry_init must be a function; got 'ones'\.$"),
+    (lambda: nnx.Linear(4, 4, rngs=KEY), r"^nnx\.Linear: expected rngs to be nnx\.Rngs; got a key; write rngs=nnx\.Rngs\(key\)\.$"),
+    (lambda: jax.jit(lambda key: nnx.GRUCell(4, 4, rngs=key))(jax.random.PRNGKey(0)), r"^nnx\.GRUCell: expected rngs to be nnx\.Rngs; got a key; write rngs=nnx\.Rngs\(key\)\."),
+    (lambda: nnx.MultiHeadAttention(2, 4, rngs=3), r"^nnx\.MultiHeadAttention: expected rngs to be nnx\.Rngs; got a seed; write rngs=nnx\.Rngs\(3\)\.$"),
     (lambda: linen.Dense(4, activation=flax_linen.Dense), r"^linen\.Dense: Dense is a class that needs arguments; give an instance as activation, or a function of one value\.$"),
     (lambda: nnx.Linear(6, 4, activation=flax_linen.PReLU, rngs=rngs()), r"^nnx\.Linear with kernel 6x4: PReLU is a module of flax\.linen; give a function, or a module of flax\.nnx, as activation\.$"),
 ]  # fmt: skip
