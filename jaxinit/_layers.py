@@ -174,15 +174,16 @@ def fit(
             init = initializers.get(init)
     if not callable(init):
         raise TypeError(f"{label}: expected an initializer or its name; got {shown(init)}.")
-    own = _FACTORIES.get(init, init) if inspect.isfunction(init) else init
+    own = of_function(init) or init
     if isinstance(own, Initializer):
         if layout.blocks == 1 or kernel is not None or not own.takes_layout:
             return own.fitted(label, layout, kernel)
         block = own.fitted(label, layout.block)
         return Blocks(block, layout.blocks, layout.block_axis, label=block.name)
-    inner = getattr(init, "__wrapped__", None)
-    if inner is None:
+    wrapped = getattr(init, "__wrapped__", None)
+    if wrapped is None:
         return init
+    inner = of_function(wrapped) or wrapped
     fitted = fit(label, inner, layout, kernel)
     if fitted is inner:
         return init
@@ -223,11 +224,24 @@ def _replaced(box: Any, function: Callable[[Any], Any]) -> Any:
     return jax.tree.map(function, box)
 
 
-# A pure function serves as an initializer as it is: jaxinit.he_normal for he_normal().
-_FACTORIES: Mapping[Any, Initializer] = {
-    getattr(_functions, name): getattr(initializers, name)()
+def of_function(function: Any) -> Initializer | None:
+    """The initializer that a pure function stands for: he_normal() for ``jaxinit.he_normal``.
+
+    None for anything else, and for a function that needs options, as ``jaxinit.constant``.
+    """
+    return _OF_FUNCTIONS.get(function) if inspect.isfunction(function) else None
+
+
+def _needs_options(function: Callable[..., Any]) -> bool:
+    """Whether it needs more than a key and a shape."""
+    taken = inspect.signature(function).parameters.values()
+    return any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in taken)
+
+
+_OF_FUNCTIONS: Mapping[Any, Any] = {
+    getattr(_functions, name): initializers.get(name)
     for name in initializers.__all__
-    if (name.startswith(("he_", "kaiming_", "glorot_", "xavier_", "lecun_")))
+    if hasattr(_functions, name) and not _needs_options(getattr(_functions, name))
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from . import initializers
+from ._layers import of_function
 
 try:
     import keras
@@ -65,8 +66,7 @@ class Initializer(keras.initializers.Initializer):
             )
         if seed is not None and not isinstance(seed, int):
             raise TypeError(f"keras.Initializer: seed must be an int or None; got {seed!r:.80}.")
-        is_pure = getattr(init, "__module__", "") == "jaxinit._functions"
-        made = initializers.get(init.__name__ if is_pure else init)  # type: ignore[union-attr]
+        made = of_function(init) or initializers.get(init)
         if not isinstance(made, initializers.Initializer):
             raise TypeError(
                 f"keras.Initializer: expected an initializer of jaxinit, its name or its config; "

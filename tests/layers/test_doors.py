@@ -1,5 +1,7 @@
 """jaxinit.equinox and jaxinit.keras: initializers as other libraries call them."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -47,3 +49,17 @@ def test_equinox_says_which_array_it_cannot_keep():
     assert made.weight.shape == (8, 4)
     with pytest.raises(ValueError, match=r"^tree_init: no rule matches bias; add one"):
         jaxinit.equinox.initialize(KEY, shapes, "he_normal")
+
+
+def test_keras_takes_pure_functions_and_no_other():
+    keras = pytest.importorskip("jaxinit.keras", exc_type=ImportError)
+    for name in ("zeros", "he_uniform", "orthogonal", "variance_scaling"):
+        assert keras.Initializer(getattr(jaxinit, name)).init == initializers.get(name)
+
+    @functools.wraps(jaxinit.he_normal)
+    def halved(key, shape, dtype=None):
+        return jaxinit.he_normal(key, shape, dtype) / 2
+
+    for function in (halved, jaxinit.constant, jaxinit.bits):
+        with pytest.raises(TypeError, match=r"^keras\.Initializer: expected an initializer of"):
+            keras.Initializer(function)

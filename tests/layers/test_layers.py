@@ -1,5 +1,6 @@
 """jaxinit.linen and jaxinit.nnx: right fans, Flax's parameters, defaults, errors."""
 
+import functools
 import math
 import re
 
@@ -422,6 +423,29 @@ def test_lifted_transforms(wrap):
     assert raw(ours.apply(variables, SEQUENCE)) == raw(theirs.apply(variables, SEQUENCE))
 
 
+PURE = {
+    "transposed": lambda init: linen.ConvTranspose(8, (3, 3), transpose_kernel=True, kernel_init=init).init(KEY, IMAGE),
+    "cell": lambda init: flax_nnx.state(nnx.GRUCell(6, 8, recurrent_kernel_init=init, rngs=rngs())),
+    "einsum": lambda init: flax_nnx.state(nnx.Einsum("bti,hid->bthd", (4, 6, 3), kernel_init=init, rngs=rngs())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["normal", "orthogonal", "variance_scaling", "zeros"])
+@pytest.mark.parametrize("layer", PURE)
+def test_a_pure_function_is_its_initializer(layer, name):
+    of_name, of_function = (PURE[layer](init) for init in (name, getattr(jaxinit, name)))
+    assert jax.tree.map(raw, of_function) == jax.tree.map(raw, of_name)
+
+
+def test_a_pure_function_that_needs_options_stays_as_it_is():
+    bias = linen.Dense(4, bias_init=functools.partial(jaxinit.constant, value=2.0))
+    np.testing.assert_array_equal(bias.init(KEY, SEQUENCE)["params"]["bias"], 2)
+    with pytest.raises(
+        TypeError, match=r"^constant: missing .* initializers\.constant\(\.\.\.\) takes"
+    ):
+        linen.Dense(4, bias_init=jaxinit.constant).init(KEY, SEQUENCE)
+
+
 def test_scanned_layers_differ():
     class Block(flax_linen.Module):
         @flax_linen.compact
@@ -504,7 +528,7 @@ ERRORS = [
     (placed(lambda name: linen.Conv(4, (3, 3), feature_group_count=4, name=name), IMAGE), r"^linen\.Conv at 'up': feature_group_count=4 does not divide the 6 input features\.$"),
     (placed(lambda name: linen.Conv(4, (3, 3), feature_group_count=3, name=name), IMAGE), r"^linen\.Conv at 'up': feature_group_count=3 does not divide the 4 output features\.$"),
     (placed(lambda name: linen.Dense(4, layout=layouts.fused(3), name=name)), r"^linen\.Dense at 'up': lecun_normal: 3 equal blocks do not divide axis 1 of shape \(6, 4\)"),
-    (placed(lambda name: linen.Dense(4, kernel_init=jaxinit.normal, param_dtype="int8", name=name)), r"^normal: draws real or complex numbers, not int8"),
+    (placed(lambda name: linen.Dense(4, kernel_init=jaxinit.normal, param_dtype="int8", name=name)), r"^linen\.Dense at 'up': normal: draws real or complex numbers, not int8"),
     (placed(lambda name: linen.Dense(4, kernel_init=initializers.normal(), param_dtype="int8", name=name)), r"^linen\.Dense at 'up': normal: draws real or complex numbers, not int8"),
     (lambda: nnx.Linear(6, 4, activation="reluu", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: recommend: unknown activation 'reluu'; did you mean"),
     (lambda: nnx.Linear(6, 4, defaults="tf", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: defaults must be one of"),
