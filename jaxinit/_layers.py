@@ -202,8 +202,11 @@ class Boxed(NamedTuple):
     kernel: tuple[int, ...] | None = None
 
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = None) -> Any:
+        box = self.boxing(key, self.kernel or shape, dtype)
+        if isinstance(box, jax.Array):  # no metadata: the function has values of its own
+            return self.boxing(key, shape, dtype)
         value = self.init(key, shape, dtype)
-        return _replaced(self.boxing(key, self.kernel or shape, dtype), lambda _: value)
+        return _replaced(box, lambda _: value)
 
 
 class Reshaped(NamedTuple):

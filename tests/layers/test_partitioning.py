@@ -68,3 +68,13 @@ def test_a_bias_that_counts_no_fans_is_asked_for_its_own_shape():
     made = layer.init(KEY, X)["params"]["bias"]
     np.testing.assert_array_equal(made.value, values)
     assert set(asked) == {(8,)}
+
+
+def test_a_function_that_changes_values_stays_as_it_is():
+    @functools.wraps(jaxinit.he_normal)
+    def halved(key, shape, dtype):
+        return jaxinit.he_normal(key, shape, dtype) / 2
+
+    plain = linen.Dense(8, kernel_init=jaxinit.he_normal).init(KEY, X)["params"]["kernel"]
+    made = linen.Dense(8, kernel_init=halved).init(KEY, X)["params"]["kernel"]
+    assert raw(made) == raw(plain / 2)
