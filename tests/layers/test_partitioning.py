@@ -23,7 +23,9 @@ def rngs():
 
 
 @pytest.mark.parametrize(
-    "bias", [FAN_BIAS, jaxinit.he_normal, initializers.scaled(FAN_BIAS, 2.0)], ids=str
+    "bias",
+    [FAN_BIAS, jaxinit.he_normal, initializers.scaled(FAN_BIAS, 2.0)],
+    ids=["an initializer", "a function", "scaled"],
 )
 def test_the_bias_inside_metadata_has_the_fans_of_the_kernel(bias):
     named = flax_linen.with_partitioning(bias, ("mlp",))
