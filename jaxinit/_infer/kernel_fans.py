@@ -13,7 +13,7 @@ fan_in 9 * 16 and fan_out 9 * 8; strides and dilations are counted by ``taps``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from .._program import jax_internals as internals
@@ -70,7 +70,7 @@ def kernel_fans(use: Use) -> KernelFans | None:
     return None
 
 
-def _origins(axes: AxisOrigins, places: Sequence[int]) -> tuple[int, ...]:
+def origins(axes: AxisOrigins, places: Collection[int]) -> tuple[int, ...]:
     """The parameter's axes that lie along these axes of the weight, in order."""
     return tuple(sorted({a.axis for i in places for a in axes.axes[i].digits if a.axis >= 0}))
 
@@ -86,8 +86,8 @@ def _dot(op: Op, numbers: internals.Contraction, use: Use) -> KernelFans | None:
     shape = op.inputs[side].aval.shape
     contracted, batched = numbers.contracted[side], numbers.batched[side]
     free = [i for i in range(len(shape)) if i not in contracted and i not in batched]
-    in_axis, out_axis = _origins(given.axes, contracted), _origins(given.axes, free)
-    if not in_axis and given.contracted == 1:  # a factor of the kernel, as in WeightNorm
+    in_axis, out_axis = origins(given.axes, contracted), origins(given.axes, free)
+    if not in_axis and given.contracted == 1 and _scales(shape, contracted):
         return None
     parts = dict(given.shards)  # what one device sums is a part of the sum of all
     fan_in = math.prod(shape[i] for i in contracted) * math.prod(parts.get(i, 1) for i in in_axis)
@@ -97,7 +97,7 @@ def _dot(op: Op, numbers: internals.Contraction, use: Use) -> KernelFans | None:
         fan_out = fan_out if out_axis else given.contracted
     outputs, _ = product_axes(op, numbers, side, given.axes)
     names = ", ".join(f"{i} ({shape[i]})" for i in contracted) or "none"
-    evidence = f"{op.primitive.name} sums over axes {names} of {_times(shape)}"
+    evidence = f"{op.primitive.name} sums over axes {names} of {sizes_text(shape)}"
     looks_up = _is_one_hot(op, 1 - side)
     if looks_up:
         fan_in = fan_out
@@ -105,7 +105,13 @@ def _dot(op: Op, numbers: internals.Contraction, use: Use) -> KernelFans | None:
     return KernelFans(fan_in, fan_out, in_axis, out_axis, (), outputs, evidence, looks_up)
 
 
-def _times(shape: Sequence[int]) -> str:
+def _scales(shape: Sequence[int], summed: Sequence[int]) -> bool:
+    """Whether a parameter that does not vary along the summed axes of a weight only scales it."""
+    return not summed or any(shape[i] > 1 for i in summed)
+
+
+def sizes_text(shape: Sequence[int]) -> str:
+    """Sizes as they are written in evidence: 3x3x16."""
     return "x".join(map(str, shape)) or "a scalar"
 
 
@@ -120,8 +126,7 @@ def _is_one_hot(op: Op, side: int) -> bool:
 def _conv(op: Op, conv: internals.Convolution, use: Use) -> KernelFans | None:
     shape, axes = op.inputs[1].aval.shape, use.contribution.axes
     summed = (conv.in_axis, *conv.window)
-    meets = bool(_origins(axes, summed)) or all(shape[axis] == 1 for axis in summed)
-    if use.contribution.contracted == 1 and not meets:  # a factor of the kernel, as in WeightNorm
+    if not origins(axes, summed) and use.contribution.contracted == 1 and _scales(shape, summed):
         return None
     taps_in, taps_out = 1.0, 1.0
     for i, axis in enumerate(conv.window):
@@ -137,18 +142,21 @@ def _conv(op: Op, conv: internals.Convolution, use: Use) -> KernelFans | None:
     groups = conv.groups * conv.batch_groups
     outputs = [blank(n) for n in op.outputs[0].aval.shape]
     outputs[conv.features] = axes.axes[conv.out_axis]
-    parts = [f"window {_times([shape[i] for i in conv.window])}", f"{shape[conv.in_axis]} inputs"]
+    parts = [
+        f"window {sizes_text([shape[i] for i in conv.window])}",
+        f"{shape[conv.in_axis]} inputs",
+    ]
     parts += [f"{groups} groups"] * (groups > 1)
-    parts += [f"strides {_times(conv.strides)}"] * (max(conv.strides, default=1) > 1)
-    parts += [f"input dilation {_times(conv.lhs_dilation)}"] * (
+    parts += [f"strides {sizes_text(conv.strides)}"] * (max(conv.strides, default=1) > 1)
+    parts += [f"input dilation {sizes_text(conv.lhs_dilation)}"] * (
         max(conv.lhs_dilation, default=1) > 1
     )
     return KernelFans(
         shape[conv.in_axis] * taps_in,
         _extent(axes, [conv.out_axis]) / groups * taps_out,
-        _origins(axes, [conv.in_axis]),
-        _origins(axes, [conv.out_axis]),
-        _origins(axes, conv.window),
+        origins(axes, [conv.in_axis]),
+        origins(axes, [conv.out_axis]),
+        origins(axes, conv.window),
         AxisOrigins(tuple(outputs), axes.selected),
         f"{op.primitive.name}: {', '.join(parts)}",
         groups=groups,
@@ -193,8 +201,8 @@ def _table(op: Op, use: Use) -> KernelFans | None:
     return KernelFans(
         features,
         features,
-        _origins(use.contribution.axes, dropped),
-        _origins(use.contribution.axes, kept),
+        origins(use.contribution.axes, dropped),
+        origins(use.contribution.axes, kept),
         (),
         AxisOrigins.unknown(op.outputs[0].aval.shape),
         f"{op.primitive.name} looks up rows of {features}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._program import jax_internals as internals
 from .._program import primitives
@@ -16,6 +16,9 @@ from .follow_output import slopes
 from .kernel_inputs import is_state
 from .kernel_uses import KernelUse
 from .parameter import Parameter
+from .residual import made_from
+from .summed_products import varies, widens
+from .weight_factors import Share, share
 
 
 class Owner(NamedTuple):
@@ -88,9 +91,12 @@ def other_parameter(graph: Graph, i: int, path: str, biases: Collection[int]) ->
     op = ops[uses.index(telling)]
     is_opaque = op in primitives.OPAQUE
     through = "".join(f", after {name}" for name in telling.contribution.through)
+    role = _function_role(graph, uses) or _role(graph, uses[0], i in biases)
+    neutral = _neutral(graph, uses) if role == "scale" else {1.0}
     return replace(
         base,
-        role=_function_role(graph, uses) or _role(graph, uses[0], i in biases),
+        role=role if len(neutral) == 1 else "unknown",
+        neutral=min(neutral),
         op=op,
         ties=ops if len(ops) > 1 else (),
         evidence=f"{op} with the signal{through}{', which cannot be read' * is_opaque}",
@@ -167,43 +173,76 @@ def _role(graph: Graph, use: Use, is_bias: bool) -> str:
     if name == "sub" and use.position == 1:
         return "mean"
     maker = use.op.inputs[use.position].op
-    decayed = maker is not None and maker.primitive.name == "mul" and not is_linear(use.op)
-    if decayed and not graph.consumers.get(use.op.outputs[0]):  # a running average is returned
+    decayed = maker is not None and maker.primitive.name == "mul"
+    adds, is_result = name in primitives.SUMS, not graph.consumers.get(use.op.outputs[0])
+    if adds and decayed and is_result:  # a running average
         return _statistic(graph, use.op.inputs[1 - use.position])
-    if name in ("add", "add_any", "sub"):
+    if adds:
         wide = sum(axis.is_origin and axis.extent > 1 for axis in use.contribution.axes.axes)
         return "bias" if is_bias or wide < 2 else "position"
     if name == "mul" and slopes(graph, use.op):
         return "slope"
-    if name == "mul" and _is_summed(graph, use.op, use.contribution.axes):
-        return "unknown"
-    if is_linear(use.op):
-        return "scale"  # of the kernel's outputs
-    return {"mul": "scale", "div": "scale", "concatenate": "token"}.get(name, "unknown")
+    if name == "concatenate":
+        return "token"
+    return "scale" if _is_scale(graph, use) else "unknown"
 
 
-def _is_summed(graph: Graph, op: Op, axes: AxisOrigins) -> bool:
-    """Whether the products with the signal are only added up along axes of the parameter.
+def _is_scale(graph: Graph, use: Use) -> bool:
+    """Whether a parameter is a factor of a signal, or of a kernel, that varies along its axes too.
 
-    Then it is a kernel, or the read-out of a state, that is written without a matrix product.
+    A factor of a matrix product's weight that is no kernel scales the outputs.
     """
-    takers = graph.consumers.get(op.outputs[0], ())
-    while len(takers) == 1 and _is(cast := takers[0], "convert_element_type"):
-        assert not isinstance(cast, Link)
-        takers = graph.consumers.get(cast.outputs[0], ())
-    return bool(takers) and all(
-        _is(taker, "reduce_sum") and any(axes.axes[i].is_origin for i in _summed(taker))
-        for taker in takers
-    )
+    assert isinstance(use.op, Op)
+    given, weight = use.contribution, use.op.inputs[use.position]
+    if widens(graph, use):
+        return False
+    if use.op.primitive.name in ("mul", "div"):
+        return True
+    kind = share(graph, weight, given.parameter)
+    is_known = bool(varies(given.axes)) or graph.parameters[given.parameter].aval.size == 1
+    scales = kind is Share.FACTOR or (kind is Share.TERM and is_linear(use.op) and is_known)
+    return scales and given.contracted == 1
 
 
-def _is(step: Any, name: str) -> bool:
-    return not isinstance(step, Link) and step.primitive.name == name
+def _neutral(graph: Graph, uses: Sequence[Use]) -> set[float]:
+    """The values of a scale for which each factor that is made from it is 1.
+
+    Of ``x * (1 + scale)`` it is 0; of ``x * mix + y * (1 - mix)`` there are two.
+    """
+    return {_where_one(graph, use) for use in uses if isinstance(use.op, Op)} or {1.0}
 
 
-def _summed(op: Any) -> Sequence[int]:
-    (axes,) = internals.geometry(op.primitive, op.params)
-    return axes
+def _where_one(graph: Graph, use: Use) -> float:
+    """The parameter for which its weight is 1, where this is a shifted multiple of it; else 1.
+
+    A multiple alone is what the model is meant to have, so there the parameter is 1.
+    """
+    assert isinstance(use.op, Op)
+    parameter, weight = graph.parameters[use.contribution.parameter], use.op.inputs[use.position]
+    slope, offset = _line(graph, weight, parameter) or (1.0, 0.0)
+    return round((1 - offset) / slope, 3) if slope and offset else 1.0
+
+
+def _line(graph: Graph, weight: Value, parameter: Value) -> tuple[float, float] | None:
+    """The slope and the offset with which a weight is made of a parameter; None if otherwise."""
+    if weight is parameter:
+        return 1.0, 0.0
+    before = made_from(graph, weight)
+    mine = [i for i, v in enumerate(before) if graph.kind(v) is Kind.WEIGHT]
+    line = _line(graph, before[mine[0]], parameter) if len(mine) == 1 else None
+    if line is None or weight.op is None or weight.op.primitive.name in primitives.KEEPS_SIGNAL:
+        return line
+    name, (slope, offset) = weight.op.primitive.name, line
+    number = graph.number(before[1 - mine[0]]) if len(before) == 2 else None
+    if name == "neg":
+        return -slope, -offset
+    if number is None:
+        return None
+    if name == "sub" and mine == [1]:
+        return -slope, number - offset
+    if name in primitives.SUMS:
+        return slope, offset + (-number if name == "sub" else number)
+    return (slope * number, offset * number) if name == "mul" else None
 
 
 def _statistic(graph: Graph, value: Value) -> str:

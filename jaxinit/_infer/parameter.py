@@ -92,6 +92,8 @@ class Parameter:
       takers: how many operations take up a kernel's output, activated or not.
       is_output: whether the model returns a kernel's output, activated or not.
       logits: the logits of attention, for a kernel of queries or keys.
+      gated: the gated unit, such as "swiglu", of which a kernel makes the gate or what is gated.
+      neutral: the value with which a scale leaves the signal as it is: 0 of ``x * (1 + scale)``.
       evidence: how this was found, for people.
       functions: the activation that follows, for each block, as ``recommend`` takes it.
     """
@@ -114,5 +116,7 @@ class Parameter:
     takers: int = 0
     is_output: bool = False
     logits: Logits | None = None
+    gated: str = ""
+    neutral: float = 1.0
     evidence: str = ""
     functions: tuple[Activation, ...] = field(default=(None,), repr=False)

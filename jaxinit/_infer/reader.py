@@ -18,6 +18,7 @@ from .attention import logits_of
 from .branches import adapters, branch_of, branches
 from .dataflow import Graph
 from .fused_blocks import blocks
+from .gated_units import gated_units
 from .kernel_fans import KernelFans
 from .kernel_inputs import Taken, fed_by, is_state, takers
 from .kernel_uses import KernelUse, kernel_uses
@@ -40,6 +41,7 @@ class Reader:
       sums: the sums that end residual branches.
       adapters: the products of low-rank adapters, with their roles.
       sizes: the second moments of signals.
+      gated: the kernels, by index, of gated units, and the names of these.
     """
 
     graph: Graph
@@ -49,6 +51,7 @@ class Reader:
     sums: Mapping[Op, Branch]
     adapters: Mapping[Op, str]
     sizes: SignalSizes
+    gated: Mapping[int, str]
 
     @staticmethod
     def of(graph: Graph, paths: Sequence[str]) -> Reader:
@@ -56,14 +59,16 @@ class Reader:
         parameters = _text.watched("following the signal", range(len(paths)))
         every = [kernel_uses(graph, i) for i in parameters]
         kernels = [[u._replace(trail=None) if u.again else u for u in uses] for uses in every]
+        taken = takers(kernels)
         return Reader(
             graph=graph,
             paths=paths,
             kernels=kernels,
-            taken=takers(kernels),
+            taken=taken,
             sums=branches(graph, itertools.chain(*every)),
             adapters=adapters(graph, itertools.chain(*kernels)),
             sizes=SignalSizes.of(graph, (use.trail for uses in every for use in uses if use.trail)),
+            gated=gated_units(graph, kernels, taken),
         )
 
     def parameters(self) -> list[Parameter]:
@@ -105,6 +110,7 @@ class Reader:
             takers=sum(c.strong for c in candidates),
             is_output=any(c.value in self.graph.outputs for c in candidates),
             logits=logits_of(self.graph, linear, self.taken, self.paths),
+            gated=self.gated.get(i, ""),
             evidence="; ".join(dict.fromkeys(use.fans.evidence for use in uses)),
             functions=tuple(feeds.activation for feeds in found.feeds),
         )

@@ -54,18 +54,20 @@ def test_the_gain_of_a_convolution():
 
 
 @pytest.mark.parametrize(
-    ("apply", "shape"),
+    ("apply", "shape", "fans"),
     [
-        (lambda w, x: jax.nn.relu((x[:, :, None] * w).sum(1)), (16, 10)),
-        (lambda w, x: jnp.sum(w * jnp.tanh(x), -1), (16,)),
-        (lambda w, x: (jnp.tanh(x)[:, None].astype(jnp.float16) * w).sum(-1), (5, 16)),
+        (lambda w, x: jax.nn.relu((x[:, :, None] * w).sum(1)), (16, 10), (16, 10)),
+        (lambda w, x: jnp.sum(w * jnp.tanh(x), -1), (16,), (16, 1)),
+        (
+            lambda w, x: (jnp.tanh(x)[:, None].astype(jnp.float16) * w).sum(-1),
+            (5, 16),
+            (16, 5),
+        ),
     ],
 )
-def test_kernels_written_as_products_and_sums(apply, shape):
-    """Their fans are not read, so they are not replaced by ones."""
-    w = jax.random.normal(KEY, shape)
-    assert infer(apply, w, X)[""].role == "unknown"
-    np.testing.assert_array_equal(autoinit(KEY, apply, w, X), w)
+def test_kernels_written_as_products_and_sums(apply, shape, fans):
+    found = infer(apply, jax.ShapeDtypeStruct(shape, jnp.float32), X)[""]
+    assert (found.role, found.fan_in, found.fan_out) == ("kernel", *fans)
 
 
 def test_a_scale_before_a_sum_over_examples_is_a_scale():
