@@ -55,10 +55,11 @@ class Autoinit:
 
         There are three rules for kernels, which have variance sigma_w^2/fan_in:
 
-        - ``"standard"``: what ``recommend`` advises for the activation that the kernel feeds, with
-          the fans that ``infer`` found. A kernel that ends a residual branch is divided by the
-          square root of the number of branches. One that maps a recurrent state to itself is
-          orthogonal, gate by gate. Embeddings have standard deviation 1/sqrt(features).
+        - ``"standard"``: what ``recommend`` advises for the activation that the kernel feeds, or
+          for the gated unit that it is in, with the fans that ``infer`` found. A kernel that ends a
+          residual branch is divided by the square root of the number of branches. One that maps a
+          recurrent state to itself is orthogonal, gate by gate. Embeddings have standard deviation
+          1/sqrt(features).
         - ``"forward"``: every pre-activation has variance q, because sigma_w^2 E[s^2] = q. Here s
           is what the kernel takes: phi(sqrt(q) z) where that is the activated output of another
           kernel; of sums, products and signals side by side, such as a residual stream, the second
@@ -70,8 +71,13 @@ class Autoinit:
 
         With every rule the biases of normalizations, lora_b and running means are zero, and scales
         and running variances one. Kernels of queries and keys whose logits are not divided by
-        sqrt(d) are made smaller. What is not understood (the roles unknown, time scale and log
-        scale) keeps the model's own init: the values in ``shapes``, or what ``default`` draws.
+        sqrt(d) are made smaller.
+
+        What is not understood (the roles unknown, time scale and log scale) keeps the model's own
+        init: the values in ``shapes``, or what ``default`` draws. Where ``shapes`` holds values,
+        these are kept too: scales that are not one, biases and lora_b that are not zero, and state
+        outside Flax's collection "params". Biases that are small and of both signs, within
+        1/sqrt(fan_in), as PyTorch draws them for every layer, are not.
 
         Where the inputs have values, the result is checked by ``propagate``, and a warning says
         where the signal or its gradient explodes or vanishes.
@@ -79,8 +85,8 @@ class Autoinit:
         Args:
           key: one JAX random key; a leaf's own is folded from its path, as ``tree_init`` does.
           apply_fn: the forward pass, as ``infer`` takes it.
-          shapes: its parameters, as ShapeDtypeStructs or as arrays. Values are used only where an
-            array does not hold floats, or is not understood and there is no ``default``.
+          shapes: its parameters, as ShapeDtypeStructs or as arrays. Values are used only where they
+            are kept; without them, everything is drawn anew.
           *inputs, **kwargs: its other arguments: arrays, ShapeDtypeStructs, or static values.
           rule: "standard", "forward" or "critical".
           distribution: "truncated_normal", "normal" or "uniform", of kernels but orthogonal ones.
@@ -117,7 +123,8 @@ class Autoinit:
         check_key("autoinit", key)
         wanted = _checked(rule, distribution, q, mode)
         reading = read("autoinit", apply_fn, shapes, inputs, kwargs)
-        made = _made(key, shapes, advise(reading.inferred, wanted), default)
+        advice = advise(reading.inferred, wanted, _own(shapes))
+        made = _made(key, shapes, advice, default)
         for finding in _concerns(reading, made) if check else ():
             warnings.warn(_warning(finding), stacklevel=2)
         return made
@@ -135,7 +142,8 @@ class Autoinit:
     ) -> Advice:
         """What ``autoinit`` would draw for each parameter, and why; ``print`` it for a table."""
         wanted = _checked(rule, distribution, q, mode)
-        return advise(read("autoinit", apply_fn, shapes, inputs, kwargs).inferred, wanted)
+        inferred = read("autoinit", apply_fn, shapes, inputs, kwargs).inferred
+        return advise(inferred, wanted, _own(shapes))
 
 
 autoinit = Autoinit()
@@ -179,12 +187,15 @@ def _warning(finding: Finding) -> str:
     )
 
 
+def _own(shapes: Tree) -> dict[str, Any]:
+    """The arrays of a tree that have values, by path."""
+    return {path: x for path, x in arrays(shapes) if isinstance(x, jax.Array | np.ndarray)}
+
+
 def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) -> Tree:
     """The tree; arrays that do not hold floats, and what is not an array, stay as they are."""
     kept = {
-        path: jnp.asarray(x)
-        for path, x in arrays(shapes)
-        if isinstance(x, jax.Array | np.ndarray) and _keeps(advice, path, default)
+        path: jnp.asarray(x) for path, x in _own(shapes).items() if _keeps(advice, path, default)
     }
     lost = [
         path
@@ -210,9 +221,10 @@ def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) ->
 
 
 def _keeps(advice: Advice, path: str, default: Init | None) -> bool:
-    """Whether the value that was given is kept: it is no float, or is not understood."""
+    """Whether the value that was given is kept: it is no float, is not understood, or advised."""
     is_state = advice.inferred[path].role == "state"
-    return is_state or (advice[path].initializer is None and default is None)
+    choice = advice[path]
+    return is_state or choice.kept or (choice.initializer is None and default is None)
 
 
 def _shape_of(x: Any) -> Any:

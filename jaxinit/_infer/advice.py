@@ -20,16 +20,18 @@ class Choice(NamedTuple):
     """How one parameter is initialized, and why.
 
     Attributes:
-      initializer: what draws it; None where it is left to ``default``.
-      stddev: the standard deviation of the values drawn, 0 for a constant; None with ``default``.
+      initializer: what draws it; None where it is kept, or left to ``default``.
+      stddev: the standard deviation of the values drawn, 0 for a constant; None where none are.
       reason: why this initializer.
       source: the paper that says so.
+      kept: whether it keeps the values that it has.
     """
 
     initializer: Init | None
     stddev: float | None
     reason: str
     source: str
+    kept: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,8 @@ class Advice(Mapping[str, Choice]):
         for path in sorted(self, key=_text.natural):
             choice, p = self[path], self.inferred[path]
             fans = "" if p.fan_in is None else f"{p.fan_in:g}, {p.fan_out:g}"
-            scheme = "default" if choice.initializer is None else repr(choice.initializer)
+            nothing = "as it is" if choice.kept else "default"
+            scheme = nothing if choice.initializer is None else repr(choice.initializer)
             stddev = "" if choice.stddev is None else f"{choice.stddev:.4g}"
             rows.append((path, p.role, p.op, fans, p.activation, scheme, stddev, choice.reason))
         headings = ("parameter", "role", "operation", "fans", "feeds", "scheme", "std", "reason")

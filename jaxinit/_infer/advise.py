@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import initializers
 from .._choose.activations import Activation, resolve
@@ -17,6 +17,7 @@ from .._schemes.variance import DistributionName, Mode, VarianceScaling
 from .advice import Advice, Choice, Rule
 from .attention import excess_of
 from .infer import Inferred
+from .own_values import kept
 from .parameter import Parameter
 from .widths import widths_note
 
@@ -32,15 +33,19 @@ class Wanted(NamedTuple):
     mode: Mode | None = None
 
 
-def advise(found: Inferred, wanted: Wanted) -> Advice:
-    """The advice for the parameters that were inferred."""
-    chosen = {path: _choose(p, found, wanted) for path, p in found.items()}
+def advise(found: Inferred, wanted: Wanted, own: Mapping[str, Any] | None = None) -> Advice:
+    """The advice for the parameters that were inferred; ``own`` holds the values of the model's."""
+    chosen = {}
+    for path, p in found.items():
+        reason = kept(p, found, own or {})
+        chosen[path] = Choice(None, None, reason, "", True) if reason else _choose(p, found, wanted)
     return Advice(wanted.rule, found, chosen)
 
 
 def _choose(p: Parameter, found: Inferred, wanted: Wanted) -> Choice:
     if p.role in _CONSTANTS:
         init, reason, source = _CONSTANTS[p.role]
+        init = init if p.neutral == 1 else initializers.constant(p.neutral)
         return Choice(init, 0.0, reason, source)
     if p.role == "bias":
         return _bias(p, found, wanted)
@@ -82,7 +87,7 @@ _CONSTANTS: dict[str, tuple[Initializer, str, str]] = {
 
 def _standard(p: Parameter, wanted: Wanted) -> Choice:
     """The usual choice for the activation that follows, for each block by itself."""
-    advised = [_recommended(function, wanted) for function in p.functions]
+    advised = [_recommended(p.gated or function, wanted) for function in p.functions]
     branch = p.residual if p.residual and not p.residual.normalized else None
     total = branch.total if branch else 1
     excess = [excess_of(p, function) for function in p.functions]

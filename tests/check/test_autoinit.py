@@ -112,8 +112,16 @@ def test_fused_blocks_have_their_own_fans():
     assert v.std() == pytest.approx(math.sqrt(2 / (16 + 16)), rel=0.1)
     assert q.std() == pytest.approx(v.std() / 2, rel=0.2)
     assert k.std() == pytest.approx(v.std() / 2, rel=0.2)
-    gated = chosen("fused_attention", "gated").initializer
-    w = gated(KEY, (16, 128), jnp.float32)
+    mixed = chosen("fused_attention", "gated")  # silu(gate) * up: one scale for both
+    assert mixed.stddev == pytest.approx(math.sqrt(1.60989 / 16))
+
+    def apply(p, x):
+        one, other = jnp.split(x @ p["both"], 2, -1)
+        return jax.nn.silu(one) @ p["a"] + other @ p["b"]
+
+    sizes = {"both": (16, 128), "a": (64, 4), "b": (64, 4)}
+    shapes = {name: jax.ShapeDtypeStruct(size, jnp.float32) for name, size in sizes.items()}
+    w = autoinit(KEY, apply, shapes, jnp.ones((2, 16)), check=False)["both"]
     silu, linear = jaxinit.gain("silu") / 4, math.sqrt(2 / (16 + 64))
     assert w[:, :64].std() == pytest.approx(silu, rel=0.1)
     assert w[:, 64:].std() == pytest.approx(linear, rel=0.1)
