@@ -76,7 +76,7 @@ class Autoinit:
         What is not understood (the roles unknown, time scale and log scale) keeps the model's own
         init: the values in ``shapes``, or what ``default`` draws. Where ``shapes`` holds values,
         these are kept too: scales that are not one, biases and lora_b that are not zero, and state
-        outside Flax's collection "params". Biases that are small and of both signs, within
+        outside Flax's collection "params". Biases that are small and different, within
         1/sqrt(fan_in), as PyTorch draws them for every layer, are not.
 
         Where the inputs have values, the result is checked by ``propagate``, and a warning says

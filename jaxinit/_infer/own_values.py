@@ -62,16 +62,16 @@ def _is_filled(values: np.ndarray) -> bool:
 def _is_deliberate(p: Parameter, found: Inferred, values: np.ndarray) -> bool:
     """Whether values are others than a parameter of this role starts with by itself.
 
-    Small biases of both signs, as PyTorch and Equinox draw them, uniform within 1/sqrt(fan_in), are
-    that library's choice for any layer.
+    Biases that differ and are small, as PyTorch and Equinox draw them, uniform within
+    1/sqrt(fan_in), are that library's choice for any layer.
     """
     if (values == (p.neutral if p.role == "scale" else 0.0)).all():
         return False
     fan_in = found[p.layer].fan_in if p.layer else None
     if p.role != "bias" or not fan_in:
         return True
-    is_noise = values.min() < 0 < values.max() and np.abs(values).max() <= 1 / math.sqrt(fan_in)
-    return not is_noise
+    low, high = values.min(), values.max()
+    return low == high or max(-low, high) > 1 / math.sqrt(fan_in)
 
 
 def _values(x: Any) -> np.ndarray | None:

@@ -75,6 +75,7 @@ BIASES = {
     "a prior": (jnp.full(12, -4.6), True),
     "a small constant": (jnp.full(12, 0.1), True),
     "PyTorch's": (jax.random.uniform(KEY, (12,), minval=-0.25, maxval=0.25), False),
+    "PyTorch's, of one sign": (jax.random.uniform(KEY, (12,), maxval=0.25), False),
     "zeros": (jnp.zeros(12), False),
     "not finite": (jnp.full(12, jnp.inf), False),
 }
