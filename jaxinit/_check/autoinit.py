@@ -86,7 +86,7 @@ class Autoinit:
           key: one JAX random key; a leaf's own is folded from its path, as ``tree_init`` does.
           apply_fn: the forward pass, as ``infer`` takes it.
           shapes: its parameters, as ShapeDtypeStructs or as arrays. Values are used only where they
-            are kept; without them, everything is drawn anew.
+            are kept; without them, everything is drawn anew. What has a sharding is drawn with it.
           *inputs, **kwargs: its other arguments: arrays, ShapeDtypeStructs, or static values.
           rule: "standard", "forward" or "critical".
           distribution: "truncated_normal", "normal" or "uniform", of kernels but orthogonal ones.
@@ -194,9 +194,7 @@ def _own(shapes: Tree) -> dict[str, Any]:
 
 def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) -> Tree:
     """The tree; arrays that do not hold floats, and what is not an array, stay as they are."""
-    kept = {
-        path: jnp.asarray(x) for path, x in _own(shapes).items() if _keeps(advice, path, default)
-    }
+    kept = {path: x for path, x in _own(shapes).items() if _keeps(advice, path, default)}
     lost = [
         path
         for path, choice in advice.items()
@@ -210,14 +208,14 @@ def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) ->
             f"default=jaxinit.zeros. print(autoinit.explain(...)) says what was found."
         )
 
-    def rules(path: str, struct: Any) -> Init | None:
-        if path in kept:
-            return lambda key, shape, dtype: kept[path]
+    def rule(path: str, struct: Any) -> Init | None:
         return advice[path].initializer or default
 
-    made = tree_init(key, jax.tree.map(_shape_of, shapes, is_leaf=has_shape), rules)
-    filled = iter(jax.tree.leaves(made))
-    return jax.tree.map(lambda x: next(filled) if has_shape(x) else x, shapes)
+    paths = iter([path for path, _ in arrays(shapes)])
+    old = jax.tree.map(lambda x: kept.get(next(paths)) if has_shape(x) else None, shapes)
+    structs = jax.tree.map(lambda x: _placed(x) if has_shape(x) else None, shapes)
+    filled = iter(jax.tree.leaves(tree_init(key, structs, rule, only_missing=old)))
+    return jax.tree.map(lambda x: jnp.asarray(next(filled)) if has_shape(x) else x, shapes)
 
 
 def _keeps(advice: Advice, path: str, default: Init | None) -> bool:
@@ -227,6 +225,8 @@ def _keeps(advice: Advice, path: str, default: Init | None) -> bool:
     return is_state or choice.kept or (choice.initializer is None and default is None)
 
 
-def _shape_of(x: Any) -> Any:
-    """The array, or None for what is not one, as an activation function in an Equinox module."""
-    return x if has_shape(x) else None
+def _placed(x: Any) -> Any:
+    """An array's shape, dtype and sharding, if its elements lie on several devices; else itself."""
+    if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array) or len(x.devices()) == 1:
+        return x
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from .._choose.activations import resolve
 from .._infer.fused_blocks import activated
@@ -23,6 +26,7 @@ from .._infer.kernel_uses import KernelUse
 from .._infer.parameter import Parameter
 from .._infer.residual import signal
 from .._program.ir import Value
+from .._random.sharding import is_explicit, mesh_of
 from .stages import Staged
 
 _EXAMPLES = 8  # so many examples are compared with one another
@@ -178,6 +182,19 @@ def _second_moment(x: Any) -> Any:
     return 2 * jnp.mean(square) if jnp.iscomplexobj(x) else jnp.mean(square)
 
 
+def _moments(x: Any) -> Any:
+    """Mean and second moment, in one array."""
+    return jnp.stack([_mean(x), _second_moment(x)])
+
+
+def looked(look: Look, x: Any) -> Any:
+    """What a look measures of a value; along explicit axes of a mesh the compiler divides it."""
+    sharding = jax.typeof(x).sharding
+    if is_explicit(sharding):
+        look = jax.sharding.auto_axes(look, out_sharding=NamedSharding(sharding.mesh, jax.P()))
+    return look(x)
+
+
 def _look_made(saturating: Look | None, units: tuple[int, ...], x: Any) -> Any:
     """Mean, second moment, cosine of examples and share of saturated values, in one array."""
     flat = alike = jnp.float32(jnp.nan)
@@ -207,7 +224,7 @@ def _pass_on(x: Any, sink: Any) -> Any:
 
 
 def _backward(_: Any, gradient: Any) -> tuple[Any, Any]:
-    return gradient, jnp.stack([_mean(gradient), _second_moment(gradient)])
+    return gradient, looked(_moments, gradient)
 
 
 _pass_on.defvjp(lambda x, sink: (x, None), _backward)
@@ -231,11 +248,11 @@ class Looks:
         """The value, past its sink, and what was measured of it."""
         fixed, seen = jax.lax.stop_gradient(x), {}
         if self.made is not None:
-            seen["made"] = _look_made(*self.made, fixed)
+            seen["made"] = looked(partial(_look_made, *self.made), fixed)
         if self.live is not None:
-            seen["dead"] = _look_dead(self.live, fixed)
+            seen["dead"] = looked(partial(_look_dead, self.live), fixed)
         if self.taken:
-            seen["taken"] = _second_moment(fixed)
+            seen["taken"] = looked(_second_moment, fixed)
         return (x if sink is None else _pass_on(x, sink)), seen
 
 
@@ -281,14 +298,22 @@ def measure(reading: Reading, found: Sequence[Layer], objective: Callable[[Any],
         return objective(reading.result(outputs)), [seen.get(value) for value in taps]
 
     made, given, why = list(sinks), list(sinks.values()), ""
-    try:
-        gradients, seen = jax.grad(forward, has_aux=True)(given)
-    except (ValueError, NotImplementedError) as error:
-        why = str(error).partition("\n")[0]
-        _, seen = forward(given)
-        gradients = [jnp.full_like(sink, jnp.nan) for sink in given]
+    with _in_mesh(reading.arguments):
+        try:
+            gradients, seen = jax.grad(forward, has_aux=True)(given)
+        except (ValueError, NotImplementedError) as error:
+            why = str(error).partition("\n")[0]
+            _, seen = forward(given)
+            gradients = [jnp.full_like(sink, jnp.nan) for sink in given]
     known, returned = dict(zip(taps, seen, strict=True)), dict(zip(made, gradients, strict=True))
     return Measured([_gathered(layer, known, returned[layer.made]) for layer in found], why)
+
+
+def _in_mesh(arguments: Sequence[Any]) -> AbstractContextManager:
+    """A context that enters the mesh along whose explicit axes arguments are sharded."""
+    arrays = (x for x in arguments if isinstance(x, jax.Array))
+    shardings = (x.sharding for x in arrays if isinstance(x.sharding, NamedSharding))
+    return mesh_of(next(filter(is_explicit, shardings), None))
 
 
 def _gathered(layer: Layer, known: Mapping[Value, Any], gradient: Any) -> list[Seen] | None:

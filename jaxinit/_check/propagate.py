@@ -17,7 +17,7 @@ from .._program.models import HasApply
 from .._program.trees import Skeleton, has_shape
 from .figure import Curve
 from .findings import worst_first
-from .measure import cosine, layers, measure
+from .measure import cosine, layers, looked, measure
 from .prediction import predict, spots_of
 from .report import Column, Report
 from .signal_findings import findings
@@ -110,7 +110,7 @@ def measured(reading: Reading, loss: Callable[[Any], Any] | None = None) -> Repo
     inputs = [x for i, x in enumerate(reading.arguments) if i not in reading.mine]
     spots = sorted(spots_of(reading, found, seen, weights), key=lambda spot: spot.place)
     predict(spots)
-    start = max((float(cosine(x)) for x in inputs if _is_batch(x)), default=math.nan)
+    start = max((float(looked(cosine, x)) for x in inputs if _is_batch(x)), default=math.nan)
     named = {spot.layer.parameter.path for spot in spots}
     lost = [p.path for p in reading.inferred.values() if p.layout and p.path not in named]
     lost = [path for path in lost if reading.inferred[path].role != "embedding"]
