@@ -815,8 +815,8 @@ def blocks(
 
     Raises:
       TypeError: init is not a function.
-      ValueError: sizes that are not positive; sizes that do not fill the axis, or a number of
-        initializers that is neither 1 nor that of the blocks.
+      ValueError: no initializer, or sizes that are not positive; sizes that do not fill the axis,
+        or a number of initializers that is neither 1 nor that of the blocks.
 
     Example:
       >>> import jax
