@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 
@@ -121,7 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
     That is 0; 1 where an audit found errors or damage, or where values differ; 2 where the command
-    could not be run, and then one line on stderr says why.
+    could not be run, and then one line on stderr says why. It is 1, too, where another program,
+    such as ``head``, stops reading what is printed.
     """
     parser = _parser()
     parsed = parser.parse_args(arguments)
@@ -129,7 +131,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        return parsed.run(parsed) or 0
+        code = parsed.run(parsed) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what is flushed at exit
+        return 1  # as Rich does, which prints the rest
     except (TypeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

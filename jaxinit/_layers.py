@@ -268,5 +268,8 @@ def function_of(label: str, activation: Activation) -> Callable[[Any], Any]:
     found = resolve(label, activation)
     function = found.function or getattr(jax.nn, str(activation), None)
     if function is None:
-        raise ValueError(f"{label}: {activation!r} is no function of one array; apply it yourself.")
+        raise ValueError(
+            f"{label}: {activation!r} is no function of one array; apply it yourself, with "
+            f"kernel_init=jaxinit.for_activation({activation!r}) for the layer's kernel."
+        )
     return function

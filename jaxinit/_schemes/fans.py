@@ -252,7 +252,8 @@ def fans(
 
     Every axis that is not an input, output or batch axis belongs to the window, whose size
     multiplies both fans. In a grouped convolution, whose kernel is ``(*window, in/groups, out)``,
-    one input reaches ``out/groups`` outputs.
+    one input reaches ``out/groups`` outputs. A layout of ``jaxinit.layouts`` counts the fans of its
+    layer: ``layouts.conv_transpose(strides=2).fans(shape)``.
 
     Args:
       shape: the shape of the kernel.

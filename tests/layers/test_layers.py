@@ -515,9 +515,9 @@ def placed(make, x=SEQUENCE):
 
 
 ERRORS = [
-    (placed(lambda name: linen.Dense(4, activation="swiglu", name=name)), r"^linen\.Dense at 'up': 'swiglu' is no function of one array; apply it yourself\.$"),
+    (placed(lambda name: linen.Dense(4, activation="swiglu", name=name)), r"^linen\.Dense at 'up': 'swiglu' is no function of one array; apply it yourself, with kernel_init=jaxinit\.for_activation\('swiglu'\) for the layer's kernel\.$"),
     (placed(lambda name: linen.Dense(4, activation="reluu", name=name)), r"^linen\.Dense at 'up': recommend: unknown activation 'reluu'; did you mean"),
-    (placed(lambda name: linen.Dense(4, activation="maxout", kernel_init=jaxinit.he_normal, name=name)), r"^linen\.Dense at 'up': 'maxout' is no function of one array; apply it yourself\.$"),
+    (placed(lambda name: linen.Dense(4, activation="maxout", kernel_init=jaxinit.he_normal, name=name)), r"^linen\.Dense at 'up': 'maxout' is no function of one array; apply it yourself, with kernel_init=jaxinit\.for_activation\('maxout'\) for the layer's kernel\.$"),
     (placed(lambda name: linen.Dense(4, activation="relu", mode="fan_average", name=name)), r"^linen\.Dense at 'up': recommend: mode must be one of fan_in, fan_out, fan_avg, fan_geo_avg; got 'fan_average'; did you mean"),
     (placed(lambda name: linen.Dense(4, kernel_init=jaxinit.he_normal, mode="fan_avg", name=name)), r"^linen\.Dense at 'up': mode='fan_avg' is for the initializer that activation chooses, and another one was given; give mode to that one, and leave it out here\.$"),
     (lambda: nnx.Linear(6, 4, kernel_init=jaxinit.he_normal, mode="fan_avg", rngs=rngs()), r"^nnx\.Linear with kernel 6x4: mode='fan_avg' is for the initializer"),

@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from kill_saves import tree_hash
+from safetensors.numpy import save_file
 
 import jaxinit
 from jaxinit.__main__ import main
@@ -202,3 +203,14 @@ def test_help_names_every_command_on_one_line(capsys, monkeypatch):
     for command in ("recommend", "init", "audit", "verify"):
         assert re.search(rf"^    {command}  +[a-z]", printed, re.MULTILINE)
         assert f"  jaxinit {command}" in printed
+
+
+def test_a_reader_that_stops_reading(tmp_path):
+    """As with ``| head``: no traceback."""
+    (tmp_path / "m").mkdir()
+    save_file({"w": np.zeros((64, 64), np.float32)}, tmp_path / "m" / "model.safetensors")
+    script = (
+        f"{sys.executable} -m jaxinit audit {tmp_path}/m --json | true; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
