@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .._choose.activations import Activation
-from .._choose.mean_field import moments_on_grid
+from .._choose.activations import Activation, resolve
+from .._choose.quadrature import moment_on_grid
 from .._infer.infer import Reading
 from .._infer.parameter import Parameter
 from .measure import Layer, Seen
@@ -135,21 +135,29 @@ def predict(spots: Sequence[Spot]) -> None:
         taken = spot.seen.taken
         if fed.functions and len(spot.before) == len(fed.functions) and not fed.pooled:
             scales = [1.0 if fed.normalized else b.q or b.seen.square for b in spot.before]
-            pairs = zip(fed.functions, scales, strict=True)
-            taken = math.prod(_moments(f, q)[0] for f, q in pairs)
+            moments = [_moment(f, q) for f, q in zip(fed.functions, scales, strict=True)]
+            known = [moment for moment in moments if moment is not None]
+            taken = math.prod(known) if len(known) == len(moments) else taken
         spot.q = (spot.parameter.fan_in or 1) * spot.weight * taken + spot.bias
         if len(fed.functions) == 1 and not fed.normalized and not fed.pooled:
             for b in spot.before:
                 b.after += (spot,)
     for spot in reversed(spots):
         if spot.after and spot.parameter.takers == len(spot.after) and spot.q is not None:
-            slope = _moments(spot.after[0].parameter.fed_by.functions[0], spot.q)[1]
+            slope = _moment(spot.after[0].parameter.fed_by.functions[0], spot.q, backward=True)
             returned = [
                 s.weight * (s.parameter.fan_out or 1) * (s.gradient or s.seen.gradient_square)
                 for s in spot.after
             ]
-            spot.gradient = slope * sum(returned)
+            spot.gradient = None if slope is None else slope * sum(returned)
 
 
-def _moments(function: Activation, q: float) -> tuple[float, float]:
-    return moments_on_grid(function, q) if q > 0 and math.isfinite(q) else (0.0, 0.0)
+def _moment(activation: Activation, q: float, backward: bool = False) -> float | None:
+    """E[phi(sqrt(q) z)^2], or that of the slope; None where it cannot be told.
+
+    A softmax or the like is taken to keep the second moment of its input.
+    """
+    function = resolve("propagate", activation).function
+    if function is None:
+        return 1.0 if backward else q
+    return moment_on_grid(function, math.sqrt(q), backward)

@@ -17,11 +17,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .._schemes.checks import check_number, shown
-from .activations import Activation, moment, moment_of, naming, resolve, written
-from .quadrature import evaluate_finite
+from .activations import Activation, moment, moment_of, resolve, written
 
 _STEP = 1e-3  # relative to q, for the slope of the variance map, whose error is of the order 1e-6
 
@@ -71,43 +68,31 @@ def mean_field(activation: Activation, q: float = 1.0) -> MeanField:
 
     Source: Poole et al. 2016, eq. 3 and 5; Schoenholz et al. 2017, eq. 3 to 5.
     """
-    variance = check_number("mean_field", "q", q)
-    if variance <= 0:
-        raise ValueError(f"mean_field: q must be a variance above 0; got {shown(q)}.")
-    value, slope = moments(activation, variance)
+    variance = check_variance("mean_field", q)
+    value, slope = (moment_at("mean_field", activation, variance, back) for back in (False, True))
     weight = 1 / slope
-    higher, lower = (moments(activation, variance * (1 + step))[0] for step in (_STEP, -_STEP))
+    ends = (variance * (1 + step) for step in (_STEP, -_STEP))
+    higher, lower = (moment_at("mean_field", activation, end) for end in ends)
     stability = weight * (higher - lower) / (2 * _STEP * variance)
     return MeanField(variance, value, slope, weight, variance - weight * value, stability)
 
 
-def moments(
-    activation: Activation, q: float = 1.0, *, name: str = "mean_field"
-) -> tuple[float, float]:
-    """E[phi(sqrt(q) z)^2] and E[phi'(sqrt(q) z)^2]. ``name`` is the call that an error names."""
+def check_variance(name: str, q: Any) -> float:
+    """The variance of pre-activations, a finite number above 0, as a float."""
+    variance = check_number(name, "q", q)
+    if variance <= 0:
+        raise ValueError(f"{name}: q must be a variance above 0; got {shown(q)}.")
+    return variance
+
+
+def moment_at(name: str, activation: Activation, q: float = 1.0, backward: bool = False) -> float:
+    """E[phi(sqrt(q) z)^2], or E[phi'(sqrt(q) z)^2]. ``name`` is the call that an error names."""
     if q == 1.0:
-        return moment(name, activation), moment(name, activation, backward=True)
+        return moment(name, activation, backward)
     found, text = resolve(name, activation), written(activation)
     if found.function is not None:
         found = found._replace(known=None, function=_scaled(found.function, math.sqrt(q)))
-    return moment_of(name, found, text), moment_of(name, found, text, backward=True) / q
-
-
-_Z = np.linspace(-8.5, 8.5, 4001)  # P(|z| > 8.5) < 1e-16
-_WEIGHTS = np.exp(-_Z * _Z / 2) / np.exp(-_Z * _Z / 2).sum()
-
-
-def moments_on_grid(
-    activation: Activation, q: float, *, name: str = "mean_field"
-) -> tuple[float, float]:
-    """``moments`` with an error of 1e-4, fast enough for every layer of a deep model."""
-    function = resolve(name, activation).function
-    if function is None:
-        return q, 1.0
-    z = math.sqrt(q) * _Z
-    with naming(name, written(activation)):
-        value, slope = evaluate_finite(function, z), evaluate_finite(function, z, derivative=True)
-    return float(_WEIGHTS @ (value * value)), float(_WEIGHTS @ (slope * slope))
+    return moment_of(name, found, text, backward) / (q if backward else 1)
 
 
 @functools.lru_cache(maxsize=512)

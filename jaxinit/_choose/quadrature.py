@@ -4,6 +4,9 @@ The range [-16, 16] is cut into panels, and a Gauss-Legendre rule with 12 nodes 
 panel whose two halves do not agree with it is halved, so kinks and jumps may lie anywhere. For
 example, relu settles at once except in the panel that ends at its kink. What a function rounds to
 bounds how well the halves can agree, and what is asked of them.
+
+Where many integrals are wanted and a few digits are enough, as for every layer of a deep model,
+the function is summed on one fixed grid: ``NODES`` with ``WEIGHTS``.
 """
 
 from __future__ import annotations
@@ -29,6 +32,13 @@ _NARROWEST = 1e-9
 _MOST_PANELS = 20_000
 _SIZE = 1024  # of an array that a function is evaluated on, at least
 
+# An even number of nodes, so that a kink or a jump at 0 lies midway between two of them; and of
+# every third a grid of the same kind can be made, as their number is a multiple of 6.
+NODES = np.linspace(-8.5, 8.5, 4092)  # P(|z| > 8.5) < 2e-17
+WEIGHTS = np.exp(-NODES * NODES / 2) / np.exp(-NODES * NODES / 2).sum()
+_THIRD = slice(1, None, 3)
+_ALIKE = 0.05  # what the two grids may differ by, as a share
+
 
 class UnsuitableError(ValueError):
     """A function has no gain. The text continues a sentence that begins with the function's
@@ -43,9 +53,31 @@ def second_moment(function: Function, derivative: bool = False) -> float:
     Raises:
       UnsuitableError: the function is not elementwise, is not finite, or its integral is infinite.
     """
-    if is_constant(function):
-        return _cached_moment(function, derivative)
-    return _integrate(function, derivative)
+    integrate = _cached_moment if is_constant(function) else _integrate
+    value = integrate(function, derivative)
+    if math.isinf(value):
+        what = "derivative" if derivative else "value"
+        raise UnsuitableError(
+            f"has a {what} whose second moment under N(0, 1) is infinite, or cannot be computed; "
+            f"give the scale yourself."
+        )
+    return value
+
+
+def moment_on_grid(function: Function, scale: float, derivative: bool = False) -> float | None:
+    """E[phi(scale z)^2], or E[phi'(scale z)^2], summed on the fixed grid.
+
+    The relative error is below 1e-5 for smooth functions and for kinks and jumps at 0, and below
+    1e-2 for jumps elsewhere, as of the slope of a hard tanh. None where a value is not finite, or
+    where a coarser grid does not agree, as the moment may be infinite: of the slope of sqrt(|z|).
+    """
+    try:
+        values = evaluate_finite(function, scale * NODES, derivative)
+    except UnsuitableError:
+        return None
+    fine = float(WEIGHTS @ (values * values))
+    coarse = 3 * float(WEIGHTS[_THIRD] @ (values[_THIRD] * values[_THIRD]))
+    return fine if abs(fine - coarse) <= _ALIKE * fine else None
 
 
 def is_constant(function: object) -> bool:
@@ -101,6 +133,7 @@ def evaluate_finite(function: Function, z: np.ndarray, derivative: bool = False)
 
 
 def _integrate(function: Function, derivative: bool) -> float:
+    """The second moment; infinite where it is not finite, or cannot be computed."""
     _check_elementwise(function)
     eps = precision(function, _SIZE)
     tolerance, most = max(_TOLERANCE, _ROUNDED * eps), max(_UNRESOLVED, eps)
@@ -134,13 +167,8 @@ def _integrate(function: Function, derivative: bool) -> float:
             np.concatenate([middle[again], right[again]]),
         )
         whole = np.concatenate([first[again], second[again]])
-    if not math.isfinite(settled) or unresolved > most * settled:
-        what = "derivative" if derivative else "value"
-        raise UnsuitableError(
-            f"has a {what} whose second moment under N(0, 1) is infinite, or cannot be computed; "
-            f"give the scale yourself."
-        )
-    return settled
+    resolved = math.isfinite(settled) and unresolved <= most * settled
+    return settled if resolved else math.inf
 
 
 _cached_moment = functools.lru_cache(maxsize=512)(_integrate)

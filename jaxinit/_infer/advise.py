@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .. import initializers
 from .._choose.activations import Activation, resolve
-from .._choose.mean_field import moments
+from .._choose.mean_field import moment_at
 from .._choose.recommend import Recommendation, recommend
 from .._schemes.base import Initializer
 from .._schemes.fans import Fans
@@ -189,20 +189,28 @@ def _by_mean_field(p: Parameter, found: Inferred, wanted: Wanted) -> Choice:
 def _variances(p: Parameter, found: Inferred, wanted: Wanted) -> tuple[float, float, str, str]:
     """The variances sigma_w^2 and sigma_b^2 of a kernel and its bias, the reason and the source."""
     fed, q = p.fed_by, wanted.q
-    taken = [_moments(function, 1.0 if fed.normalized else q) for function in fed.functions]
-    moment = math.prod(value for value, _ in taken)
-    if not taken and fed.second_moment is not None:
+    if not fed.functions and fed.second_moment is not None:
         reason = f"takes a mixture of signals, of second moment {fed.second_moment:.4g} q"
         return 1 / fed.second_moment, 0.0, reason, _HE
-    if not taken:
+    if not fed.functions:
         reason = f"takes {fed.name or 'a signal'}, of second moment taken to be 1"
         return q, 0.0, reason, _HE
+    taken = [_moment(function, 1.0 if fed.normalized else q) for function in fed.functions]
+    known = [moment for moment in taken if moment is not None]
+    if len(known) < len(taken):
+        reason = f"takes {fed.name}, whose second moment is 0 or infinite: taken to be 1"
+        return q, 0.0, reason, _HE
+    moment = math.prod(known)
     reason = f"takes {fed.name}(sqrt({q:g}) z), of second moment {moment:.4f}"
     if wanted.rule != "critical" or len(taken) > 1 or fed.normalized:
         return q / moment, 0.0, reason, _HE
-    weight = 1 / taken[0][1]
+    slope = _moment(fed.functions[0], q, backward=True)
+    if slope is None:
+        reason += "; that of its slope is 0 or infinite: only q is kept"
+        return q / moment, 0.0, reason, _HE
+    weight = 1 / slope
     bias = q - weight * moment
-    reason += f" and slope {taken[0][1]:.4f}: sigma_w^2 = {weight:.4f}"
+    reason += f" and slope {slope:.4f}: sigma_w^2 = {weight:.4f}"
     if abs(bias) < 1e-6 * q:  # homogeneous: every q is kept, without biases
         return weight, 0.0, reason, _SCHOENHOLZ
     if bias > 0 and p.path in found.biased:
@@ -211,13 +219,21 @@ def _variances(p: Parameter, found: Inferred, wanted: Wanted) -> tuple[float, fl
     return q / moment, 0.0, f"{reason} would be critical; {why}: only q is kept", _HE
 
 
-_HE = "He et al. 2015, eq. 8"
+_HE = "He et al. 2015, eq. 7"
 _SCHOENHOLZ = "Poole et al. 2016, eq. 3; Schoenholz et al. 2017, eq. 5"
 
 
-def _moments(function: Activation, q: float) -> tuple[float, float]:
-    """The two moments; a softmax or the like is taken to keep those of its input."""
-    return (1.0, 1.0) if resolve("autoinit", function).function is None else moments(function, q)
+def _moment(function: Activation, q: float, backward: bool = False) -> float | None:
+    """E[phi(sqrt(q) z)^2], or that of the slope; None where it is 0, infinite or not computable.
+
+    A softmax or the like is taken to keep the second moment of its input.
+    """
+    if resolve("autoinit", function).function is None:
+        return 1.0 if backward else q
+    try:
+        return moment_at("autoinit", function, q, backward)
+    except ValueError:
+        return None
 
 
 def _bias(p: Parameter, found: Inferred, wanted: Wanted) -> Choice:

@@ -1,5 +1,9 @@
 """Mean field: against SciPy's quadrature, and a wide random layer."""
 
+import math
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 from scipy import integrate, stats
 
 from jaxinit import mean_field
+from jaxinit._choose.quadrature import moment_on_grid
 
 FUNCTIONS = {
     "relu": (lambda z: max(z, 0), lambda z: float(z > 0)),
@@ -41,24 +46,36 @@ def test_against_scipy(name, q):
     assert found.bias_variance == pytest.approx(q - found.weight_variance * found.moment, abs=1e-9)
 
 
-# (sigma_w^2, sigma_b^2, slope of the variance map) at q = 1
-CRITICAL = {
-    "relu": (2, 0, 1),
-    "tanh": (2.1533, 0.1510, 0.39),
-    "gelu": (2.1937, 0.0672, 1.07),
-    "silu": (2.6352, 0.0625, 1.10),
-    "elu": (1.4968, 0.0345, 0.86),
-    "selu": (0.9332, 0.0668, 0.73),
-}
+DOCS = pathlib.Path(__file__).parents[2] / "docs" / "checking.md"
+ROW = re.compile(r"^\| (relu|tanh|gelu|silu|elu|selu) \| ([-\d.]+ \| ){4}.*$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", CRITICAL)
-def test_critical_points(name):
-    found = mean_field(name)
-    weight, bias, stability = CRITICAL[name]
-    assert found.weight_variance == pytest.approx(weight, abs=2e-3)
-    assert found.bias_variance == pytest.approx(bias, abs=2e-3)
-    assert found.stability == pytest.approx(stability, abs=6e-3)
+def test_the_table_of_the_docs():
+    """Every figure, to as many digits as it has."""
+    rows = [match[0].strip("| ").split(" | ") for match in ROW.finditer(DOCS.read_text("utf-8"))]
+    assert {name for name, *_ in rows} == {"selu", *FUNCTIONS}
+    for name, *told in rows:
+        for figure, found in zip(told, mean_field(name)[1:], strict=True):
+            digits = len(figure.partition(".")[2])
+            assert abs(found - float(figure)) < 0.501 * 10**-digits, (name, figure)
+
+
+@pytest.mark.parametrize("q", [1.0, 0.3, 4.0])
+def test_the_fixed_grid(q):
+    """As exact as it says, for what is smooth, for kinks at 0, and for jumps elsewhere."""
+    for name in ("relu", "tanh", "elu"):
+        function = getattr(jax.nn, name)
+        for backward, exact in enumerate(FUNCTIONS[name]):
+            found = moment_on_grid(function, math.sqrt(q), bool(backward))
+            assert found == pytest.approx(expectation(exact, q), rel=1e-5)
+    inside = 1 - 2 * stats.norm.sf(1 / math.sqrt(q))
+    found = moment_on_grid(jax.nn.hard_tanh, math.sqrt(q), True)
+    assert found == pytest.approx(inside, rel=1e-2)
+
+
+@pytest.mark.parametrize("phi", [jnp.log, lambda z: 1 / z, lambda z: jnp.sqrt(jnp.abs(z))])
+def test_the_fixed_grid_tells_no_infinite_moment(phi):
+    assert moment_on_grid(phi, 1.0, derivative=True) is None
 
 
 def test_a_wide_random_layer_keeps_q():
