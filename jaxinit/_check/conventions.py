@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .._infer.advice import RULES, Choice
+from .._infer.attention import undivided
 from .._infer.parameter import Parameter
 from .._random.laws import TRUNCATED_STDDEV
 from .._schemes.fans import fans
@@ -170,12 +171,10 @@ def _of_block(p: Parameter) -> Iterator[Match]:
 
 def _logits_not_divided(p: Parameter) -> Iterator[Match]:
     """Kernels of queries that hold the 1/sqrt(head size) of their logits, as in T5."""
-    if p.activation != "softmax" or not p.fan_in or not p.fan_out:
-        return
-    for size in (8, 16, 32, 64, 80, 96, 128, 256):
-        if p.fan_out % size == 0 and p.fan_out > size:
-            name = f"lecun, with the 1/sqrt({size}) of attention in the weights,"
-            yield Match(name, name, 1 / math.sqrt(p.fan_in * size), ITS_OWN)
+    excess = undivided(p.logits) if p.logits and p.activation == "softmax" else 1.0
+    if p.logits and p.fan_in and excess > 1:
+        name = f"lecun, with the 1/sqrt({p.logits.size}) of attention in the weights,"
+        yield Match(name, name, 1 / (math.sqrt(p.fan_in) * excess), ITS_OWN)
 
 
 def _divided(match: Match, total: int) -> Match:
