@@ -14,6 +14,7 @@ from .activations import Activation, Resolved, moment_of, resolve, written
 from .gating import gated_scale, maxout_moment
 
 _CLOSE = 1e-5  # a scale that is as near as this to a named scheme's is that scheme
+_SAME_OPTION = 1e-2  # as the option may have been read from values in bfloat16
 
 
 class Recommendation(NamedTuple):
@@ -41,14 +42,15 @@ def recommend(
     A function is recognised by its values, so ``jnp.tanh``, ``jax.jit(jnp.tanh)`` and
     ``lambda x: jnp.tanh(x)`` get the same answer.
 
-    - relu, leaky_relu, prelu, rrelu, relu6, elu, celu: He, with variance 2/((1 + a^2) fan_in), a
-      the slope below 0.
+    - relu, leaky_relu, prelu, rrelu, relu6, and elu and celu with alpha 1: He, with variance
+      2/((1 + a^2) fan_in), a the slope below 0.
     - selu: LeCun, with variance 1/fan_in.
     - sigmoid, tanh and their relatives (hard_sigmoid, hard_tanh, softsign, log_sigmoid), softmax,
       log_softmax, identity or None: Glorot, with variance 2/(fan_in + fan_out).
     - gelu, silu, mish: variance gain^2/fan_in, where ``jaxinit.gain`` computes the gain. Many
       models use ``he_normal`` here; the reason says what each does to the signal.
-    - any other elementwise function, such as softplus: variance gain^2/fan_in.
+    - any other elementwise function, such as softplus, or elu with another alpha: variance
+      gain^2/fan_in.
     - glu, swiglu, geglu, reglu, maxout: the variance with which the combined output keeps the
       second moment.
 
@@ -131,6 +133,9 @@ def _he(call: str, found: Resolved, text: str) -> _Advised:
     assert found.known is not None
     name, slope = found.known.name, found.parameter
     if name in ("elu", "celu"):
+        if not math.isclose(slope, found.known.default, rel_tol=_SAME_OPTION):
+            why = f"The field initialises {name} as ReLU for alpha = 1, and here it is {slope:g}."
+            return _by_moment(call, found, text, why)
         exact = 1 / moment_of(call, found, text)
         return 2.0, "fan_in", (
             f"The field initialises {name} as ReLU, which it resembles; the scale that keeps the "
@@ -169,10 +174,15 @@ def _glorot(call: str, found: Resolved, text: str) -> _Advised:
 
 
 def _gain(call: str, found: Resolved, text: str) -> _Advised:
-    moment = moment_of(call, found, text)
     name = found.known.name if found.known else "This function"
+    return _by_moment(call, found, text, f"{name} has no scheme of its own.")
+
+
+def _by_moment(call: str, found: Resolved, text: str, why: str) -> _Advised:
+    """The scale that keeps the second moment, and why it is that."""
+    moment = moment_of(call, found, text)
     return 1 / moment, "fan_in", (
-        f"{name} has no scheme of its own. It keeps E[phi(z)^2] = {moment:.4f} of the second "
+        f"{why} It keeps E[phi(z)^2] = {moment:.4f} of the second "
         f"moment, so the scale is its inverse, {_short(1 / moment):g}."
     )  # fmt: skip
 

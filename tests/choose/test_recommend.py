@@ -1,6 +1,7 @@
 """Choosing: one answer however an activation is written; gated units; and the command line."""
 
 import functools
+import math
 
 import equinox as eqx
 import flax.linen as nn
@@ -77,8 +78,8 @@ def double_layer(x):
         (double_layer, GLOROT),
         (np.tanh, GLOROT),
         (lambda x: jnp.where(x > 0, x, 0.1 * x), scaling(1.9802)),
-        (functools.partial(nn.celu, alpha=2.0), HE),
-        (lambda x: nn.elu(x, 0.7), HE),
+        (functools.partial(nn.celu, alpha=1.0), HE),
+        (lambda x: nn.elu(x, 1), HE),
         (functools.partial(jax.nn.gelu, approximate=False), scaling(2.35172)),
         (nn.PReLU(), scaling(1.9998)),
         (nn.PReLU, scaling(1.9998)),
@@ -117,6 +118,23 @@ def test_a_function_that_is_no_known_one_may_round_to_bfloat16(activation):
     found = recommend(lambda x: activation(x.astype(jnp.float32)).astype(jnp.bfloat16))
     assert "This function has no scheme of its own" in found.reason
     assert found.initializer.scale == pytest.approx(gain(activation) ** 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.7, 5.0])
+def test_an_elu_of_another_alpha_gets_its_own_gain(alpha):
+    """However it is written; He's scale with alpha = 5 would multiply the variance by 8."""
+    elu = [functools.partial(nn.elu, alpha=alpha), lambda x: nn.elu(x, alpha)]
+    celu = [functools.partial(nn.celu, alpha=alpha), lambda x: nn.celu(x, alpha)]
+    for ways, factor in ((elu, 1.0), (celu, alpha)):
+
+        def below(z, factor=factor):
+            return (alpha * math.expm1(z / factor)) ** 2 * stats.norm.pdf(z)
+
+        moment = 0.5 + integrate.quad(below, -13, 0, epsabs=1e-13)[0]
+        for way in ways:
+            found = recommend(way)
+            assert found.initializer.scale == pytest.approx(1 / moment, rel=1e-5)
+            assert f"for alpha = 1, and here it is {alpha:g}." in found.reason
 
 
 def test_a_scale_next_to_a_named_scheme_is_that_scheme():
