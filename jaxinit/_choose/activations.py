@@ -164,7 +164,7 @@ def gain(activation: Activation, direction: Direction = "forward") -> float:
       >>> f"{jaxinit.gain('relu'):.4f} {jaxinit.gain('tanh'):.4f}"
       '1.4142 1.5925'
 
-    Source: He et al. 2015, eq. 8 and 14; for ``direction`` Schoenholz et al. 2017, eq. 5.
+    Source: He et al. 2015, eq. 7 and 14; for ``direction`` Schoenholz et al. 2017, eq. 5.
     """
     check_choice("gain", "direction", direction, _DIRECTIONS)
     return 1 / math.sqrt(moment("gain", activation, backward=direction == "backward"))

@@ -82,9 +82,9 @@ _ELU = "Clevert et al. 2016, eq. 1; initialised as in He et al. 2015"
 _CELU = "Barron 2017, eq. 2; initialised as in He et al. 2015"
 _RELU6 = "Howard et al. 2017 (MobileNets); initialised as in He et al. 2015"
 _SELU = "Klambauer et al. 2017, eq. 2 and section 3, 'Initialization'"
-_GAIN = "He et al. 2015, eq. 8, with E[phi^2] of the activation"
-_GATED = "Dauphin et al. 2017 (GLU); Shazeer 2020 (its variants); He et al. 2015, eq. 8"
-_MAXOUT = "Goodfellow et al. 2013, eq. 1; He et al. 2015, eq. 8"
+_GAIN = "He et al. 2015, eq. 7, with E[phi^2] of the activation"
+_GATED = "Dauphin et al. 2017 (GLU); Shazeer 2020 (its variants); He et al. 2015, eq. 7"
+_MAXOUT = "Goodfellow et al. 2013, eq. 1; He et al. 2015, eq. 7"
 
 ROWS = (
     Known("identity", "glorot", _GLOROT, _identity, moments=lambda _: (1.0, 1.0)),

@@ -118,7 +118,7 @@ def _recommended(
     found = resolve(name, activation)
     advice = _ADVICE[found.known.advice if found.known else "gain"]
     scale, own_mode, reason = advice(name, found, written(activation))
-    source = found.known.source if found.known else "He et al. 2015, eq. 8"
+    source = found.known.source if found.known else "He et al. 2015, eq. 7"
     if mode is not None and mode != own_mode:
         reason += f" You asked for {mode} instead of {own_mode}."
     init = initializers.variance_scaling(_as_named(scale), mode or own_mode, distribution)

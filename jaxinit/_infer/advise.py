@@ -51,7 +51,7 @@ def _choose(p: Parameter, found: Inferred, wanted: Wanted) -> Choice:
         return _bias(p, found, wanted)
     if p.role in ("position", "token"):
         reason = f"a table of {p.role}s: N(0, {_TABLE_STDDEV}^2)"
-        source = "Dosovitskiy et al. 2021, appendix"
+        source = "Devlin et al. 2019 (BERT) and He et al. 2022 (MAE), in their code"
         return Choice(initializers.normal(_TABLE_STDDEV), _TABLE_STDDEV, reason, source)
     if p.role == "embedding":
         stddev = 1 / math.sqrt(p.fan_in or 1)
@@ -239,7 +239,7 @@ def _moment(function: Activation, q: float, backward: bool = False) -> float | N
 def _bias(p: Parameter, found: Inferred, wanted: Wanted) -> Choice:
     if p.layer is None or wanted.rule != "critical":
         reason = "zero, as biases start" if p.layer else "a shift that starts as none"
-        return Choice(initializers.zeros, 0.0, reason, "Glorot & Bengio 2010, section 3.1")
+        return Choice(initializers.zeros, 0.0, reason, "Glorot & Bengio 2010, section 2.3")
     _, bias, reason, source = _variances(found[p.layer], found, wanted)
     if not bias:
         return Choice(initializers.zeros, 0.0, "zero: its kernel alone keeps q", source)
