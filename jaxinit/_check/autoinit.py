@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Collection
 from typing import Any
@@ -12,6 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from .._choose.mean_field import check_variance
 from .._infer.advice import RULES, Advice, Init, Rule
 from .._infer.advise import Wanted, advise
 from .._infer.infer import Reading, read
@@ -103,7 +103,7 @@ class Autoinit:
         Raises:
           ValueError: an unknown rule, distribution or mode; q that is not positive; parameters that
             are not understood, all listed, when they have no values and there is no ``default``.
-          TypeError: ``apply_fn`` is no function; a key that is no key.
+          TypeError: ``apply_fn`` is no function; a key that is no key; q that is no number.
 
         Example:
           >>> import flax.linen as nn, jax, jax.numpy as jnp, jaxinit
@@ -159,9 +159,7 @@ def _checked(rule: Rule, distribution: DistributionName, q: float, mode: Mode | 
     for option, value, known in options:
         if not (option == "mode" and value is None):
             check_choice("autoinit", option, value, known)
-    if not (isinstance(q, int | float) and math.isfinite(q) and q > 0):
-        raise ValueError(f"autoinit: q must be a variance above 0; got {q!r}.")
-    return Wanted(rule, distribution, q, mode)
+    return Wanted(rule, distribution, check_variance("autoinit", q), mode)
 
 
 def _concerns(reading: Reading, made: Tree) -> list[Finding]:

@@ -13,6 +13,7 @@ import numpy as np
 from .._infer.infer import read
 from .._program.models import HasApply
 from .._program.trees import arrays
+from .._schemes.checks import check_count, check_number, shown
 from .measure import Layer, layers
 from .propagate import check_values
 from .stages import Staged
@@ -48,9 +49,10 @@ def calibrate(
       A tree like ``params``; parameters that were not rescaled are the same objects.
 
     Raises:
-      ValueError: std, tolerance or passes is not positive; params or inputs have shapes but no
-        values; a layer's output is not finite, or is constant though its kernel is not zero.
-      TypeError: ``apply_fn`` is not a function, or passes is not an int.
+      ValueError: std or tolerance is not positive, or passes no positive int; params or inputs
+        have shapes but no values; a layer's output is not finite, or is constant though its kernel
+        is not zero.
+      TypeError: ``apply_fn`` is not a function, or std or tolerance not a number.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxinit
@@ -65,11 +67,8 @@ def calibrate(
 
     Source: Mishkin & Matas 2016, algorithm 1; start from orthogonal kernels to follow it whole.
     """
-    for name, value in (("std", std), ("tolerance", tolerance), ("passes", passes)):
-        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise ValueError(f"calibrate: {name} must be above 0; got {value!r}.")
-    if not isinstance(passes, int):
-        raise TypeError(f"calibrate: passes must be an int; got {passes}.")
+    std, tolerance = _above_zero("std", std), _above_zero("tolerance", tolerance)
+    most = check_count("calibrate", "passes", passes)
     reading = read("calibrate", apply_fn, params, inputs, kwargs)
     check_values("calibrate", reading)
     found = [x for x in layers(reading) if x.parameter.role in _KERNELS]
@@ -87,7 +86,7 @@ def calibrate(
     for turn, group in _turns(found):
         for n in group:
             layer, place = found[n], places[found[n].parameter.path]
-            for _ in range(passes):
+            for _ in range(most):
                 kernel = arguments[place]
                 now = _now(deviations(arguments)[n], layer, turn)
                 part = kernel if turn is None else kernel[turn]
@@ -100,6 +99,13 @@ def calibrate(
                     break
     mine = iter(arguments[n] for n in reading.mine)
     return jax.tree.map(lambda x: next(mine) if hasattr(x, "shape") else x, params)
+
+
+def _above_zero(option: str, value: Any) -> float:
+    number = check_number("calibrate", option, value)
+    if number <= 0:
+        raise ValueError(f"calibrate: {option} must be above 0; got {shown(value)}.")
+    return number
 
 
 def _variance(x: Any, sink: Any) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ def tower(depth=4, stddev=0.05):
     ]
 
 
-@pytest.mark.parametrize("std", [1.0, 0.5])
+@pytest.mark.parametrize("std", [1.0, np.float32(0.5)])
 def test_every_layer_has_the_deviation_asked_for(std):
     params = tower()
     tuned = calibrate(apply, params, X, std=std)
@@ -85,8 +85,16 @@ def test_complex_kernels():
 
 ERRORS = [
     (lambda: calibrate(apply, tower(), X, std=0), "calibrate: std must be above 0; got 0."),
-    (lambda: calibrate(apply, tower(), X, passes=-1), "calibrate: passes must be above 0; got -1."),
-    (lambda: calibrate(apply, tower(), X, passes=1.5), "calibrate: passes must be an int; got 1.5"),
+    (lambda: calibrate(apply, tower(), X, std=True), "calibrate: std must be a number; got True."),
+    (lambda: calibrate(apply, tower(), X, tolerance="1"), "tolerance must be a number; got"),
+    (
+        lambda: calibrate(apply, tower(), X, passes=-1),
+        "calibrate: passes must be a positive int; got -1.",
+    ),
+    (
+        lambda: calibrate(apply, tower(), X, passes=1.5),
+        "calibrate: passes must be a positive int; got 1.5",
+    ),
     (
         lambda: calibrate(apply, tower(), jax.eval_shape(lambda: X)),
         "calibrate: expected arrays wit",
