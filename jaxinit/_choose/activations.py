@@ -16,17 +16,11 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 
 from .._schemes.checks import check_choice, did_you_mean, shown
-from .known import ALIASES, BY_FUNCTION, BY_NAME, Known, elementwise
-from .quadrature import Function, UnsuitableError, evaluate_finite, second_moment
-from .quadrature import evaluate_all as all_values
+from .known import ALIASES, BY_FUNCTION, BY_NAME, Known
+from .quadrature import Function, UnsuitableError, second_moment
 from .recognise import recognise
-
-__all__ = [
-    "Activation", "Direction", "Resolved", "all_values", "elementwise", "gain", "resolve", "values",
-]  # fmt: skip
 
 Activation = str | Callable[..., Any] | None
 Direction = Literal["forward", "backward"]
@@ -211,11 +205,3 @@ def written(activation: Activation) -> str:
         return shown(activation)
     name = getattr(activation, "__name__", None)
     return name if isinstance(name, str) else type(activation).__name__
-
-
-def values(
-    function: Function, z: np.ndarray, derivative: bool = False, *, name: str = "gain"
-) -> np.ndarray:
-    """A function of one value, or its derivative, in float64. An error names the call ``name``."""
-    with naming(name, written(function)):
-        return evaluate_finite(function, z, derivative)

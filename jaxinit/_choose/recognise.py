@@ -50,7 +50,7 @@ def match(values: np.ndarray, grid: np.ndarray, eps: float) -> Match | None:
     close = _CLOSE * max(float(np.abs(values).max()), 1e-30)
     tolerance = close + eps * (np.abs(grid) + np.abs(values))  # as both ends may have been rounded
     best, error = None, 1.0
-    for found, expected in _candidates(values, grid, max(_CLOSE, eps)):
+    for found, expected in candidates(values, grid, max(_CLOSE, eps)):
         apart = float((np.abs(values - expected) / tolerance).max())
         if apart < error:
             best, error = found, apart
@@ -76,10 +76,10 @@ def _recognise(function: Function) -> Match | None:
 _cached = functools.lru_cache(maxsize=512)(_recognise)
 
 
-def _candidates(
+def candidates(
     values: np.ndarray, grid: np.ndarray, close: float
 ) -> Iterator[tuple[Match, np.ndarray]]:
-    """Known activations, with their values on the grid."""
+    """Known activations, with their values on the grid; last those whose option fits the values."""
     yield from _fixed(tuple(grid))
     for name, function, parameter in _families(float(values[0]), float(values[-1]), grid, close):
         if math.isfinite(parameter):

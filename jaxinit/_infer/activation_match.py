@@ -6,15 +6,13 @@ known, up to a scale. So ``x * jax.nn.sigmoid(x)`` is recognised as silu however
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from .._choose import activations
 from .._choose.activations import Activation
+from .._choose.quadrature import evaluate
+from .._choose.recognise import candidates
 from .._program.ir import Value
 from .trail import GRID, Trail
 
@@ -59,8 +57,9 @@ def _match(
 ) -> tuple[str, Activation]:
     """The name of the function with these values, and the known function that it equals, if any."""
     close = _CLOSE * np.abs(f).max()
-    for name, function in _known(f):
-        g = _on_grid(function)
+    for found, g in candidates(_as_at_the_end(f), GRID, _CLOSE):
+        function, option = found.function, found.parameter
+        name = found.name if option is None else f"{found.name}({option:.3g})"
         scale = float(f @ g / (g @ g))
         if scale > 0 and np.abs(f - scale * g).max() <= close:
             plain = abs(scale - 1) <= _CLOSE or rescaled
@@ -68,9 +67,18 @@ def _match(
         if normalized and _is_affine(f, g):
             return name, function
         for shift in shifts:  # a bias written into the model, as of a forget gate
-            if np.abs(f - activations.values(function, GRID + shift)).max() <= close:
+            if np.abs(f - evaluate(function, GRID + shift)).max() <= close:
                 return name, function
     return UNKNOWN, None
+
+
+def _as_at_the_end(f: np.ndarray) -> np.ndarray:
+    """f, or if it grows to the right, a multiple of it that is z at the end of the grid.
+
+    There relu is z, and leaky_relu, elu and celu whatever their option.
+    """
+    grows = f[-1] > _CLOSE * np.abs(f).max()
+    return f * (GRID[-1] / f[-1]) if grows else f
 
 
 def _is_affine(f: np.ndarray, g: np.ndarray) -> bool:
@@ -84,32 +92,3 @@ def _is_line(f: np.ndarray) -> bool:
     slope = (f[-1] - f[0]) / (GRID[-1] - GRID[0])
     line = f[0] + slope * (GRID - GRID[0])
     return bool(slope) and bool(np.abs(f - line).max() <= _CLOSE * np.abs(slope * GRID).max())
-
-
-@functools.cache
-def _table() -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    exact = functools.partial(jax.nn.gelu, approximate=False)
-    return (*activations.elementwise().items(), ("gelu", exact))
-
-
-def _known(f: np.ndarray) -> list[tuple[str, Any]]:
-    """The activations to compare with; of leaky_relu, the one with the slope that f would have."""
-    found: list[tuple[str, Any]] = list(_table())
-    slope = f[0] / GRID[0] / (f[-1] / GRID[-1]) if f[-1] else 0.0
-    if 0 < slope < 1:
-        leaky = functools.partial(jax.nn.leaky_relu, negative_slope=round(float(slope), 6))
-        found.append((f"leaky_relu({slope:.3g})", leaky))
-    return found
-
-
-@functools.cache
-def _values() -> dict[Any, np.ndarray]:
-    """The values of the known functions on the grid."""
-    functions = [function for _, function in _table()]
-    return dict(zip(functions, activations.all_values(functions, GRID), strict=True))
-
-
-def _on_grid(function: Callable[[Any], Any]) -> np.ndarray:
-    """A function's values on the grid."""
-    found = _values().get(function)
-    return activations.values(function, GRID) if found is None else found

@@ -74,7 +74,6 @@ def test_forward_gain(name):
     function, kinks = NUMPY[name]
     exact = by_scipy(function, kinks) ** -0.5
     assert gain(name) == pytest.approx(exact, rel=1e-6)
-    assert gain(name) != pytest.approx(1.02 * exact, rel=1e-6)  # the check has power
 
 
 @pytest.mark.parametrize("name", NUMPY)
