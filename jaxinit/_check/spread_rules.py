@@ -8,12 +8,14 @@ drawn like the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from .._random.laws import TRUNCATED_STDDEV
 from .conventions import CONSTANT, FAN_OUTS, ITS_OWN, Match, candidates, matching, mistaken
 from .findings import Finding
-from .subject import SAVE_AGAIN, Model, Subject, agree, median_std
+from .subject import SAVE_AGAIN, Model, Subject, agree
 
 _APART = 0.08  # the relative distance from which on a kernel is unlike its siblings
 _ROUNDED = 0.03  # what rounding to a narrow dtype may do to a standard deviation
@@ -64,23 +66,61 @@ def _unlike_siblings(s: Subject, model: Model) -> Finding | None:
         told = f"the {len(siblings)} kernels beside it in its layer"
     if not siblings or (len(siblings) == 1 and not model.siblings(s)):
         return None
-    usual = median_std(siblings)
-    strangers = sum(not agree(other.found, usual) for other in siblings)
-    apart = abs(x.std / usual - 1) > max(_APART, 8 * x.sampling_error)
-    if not apart or 5 * strangers > len(siblings) or x.std < _NEARLY_ZERO * usual:
+    apart = _apart(s, siblings)
+    if apart is None or (apart.rule and model.trusted(s)) or _is_of_its_own(s, model):
         return None
     if len(siblings) == 1 and (model.trusted(s) or not model.trusted(siblings[0])):
         return None  # of two, the one that no initializer explains is the odd one
-    explained = _name(model.trusted(siblings[0]))
+    usual, explained = apart.usual, _name(model.trusted(siblings[0]))
+    advised = f", each beside what the {apart.rule} rule of autoinit advises" if apart.rule else ""
     return Finding(
         "warning",
         "wrong_std",
         s.path,
-        f"its standard deviation is {x.std / usual:.3g} times that of {told}",
+        f"its standard deviation is {x.std / usual:.3g} times that of {told}{advised}",
         "draw it as they were drawn"
         + (f", by {explained}" if explained else f", with std {usual:.4g}"),
         f"std {x.std:.4g}, theirs {usual:.4g}; chance moves it by {x.sampling_error:.1%}",
     )
+
+
+class _Apart(NamedTuple):
+    """What the siblings of a kernel lead to expect, and by which rule; "" of none."""
+
+    rule: str
+    usual: float
+
+
+def _apart(s: Subject, siblings: Sequence[Subject]) -> _Apart | None:
+    """What a kernel is far from, if it is not as its siblings are by any rule of autoinit.
+
+    The last of equal layers may feed no relu, and the first takes data. So standard deviations are
+    compared as they are, and in units of what each rule advises for that kernel.
+    """
+    x, found = s.found, []
+    for rule, unit in s.units.items():
+        units = [other.units.get(rule) for other in siblings]
+        pairs = [(other.found, u) for other, u in zip(siblings, units, strict=True) if u]
+        median = statistics.median(y.std / u for y, u in pairs) if pairs else 0.0
+        strangers = sum(not agree(y, median * u) for y, u in pairs)
+        if len(pairs) < len(siblings) or 5 * strangers > len(siblings):
+            continue
+        usual = median * unit
+        far = abs(x.std / usual - 1) > max(_APART, 8 * x.sampling_error)
+        if not far or x.std < _NEARLY_ZERO * usual:
+            return None
+        found.append(_Apart(rule, usual))
+    return found[0] if found else None
+
+
+def _is_of_its_own(s: Subject, model: Model) -> bool:
+    """Whether it is the first or the last of its family, and drawn by an initializer of its own.
+
+    Such layers take data, or feed no activation, which the parameters alone do not tell.
+    """
+    family = model.families[s.family]
+    is_end = s is family[0] or s is family[-1]
+    return s.known is None and is_end and any(m.reading != CONSTANT for m in model.trusted(s))
 
 
 def _name(matches: list[Match]) -> str:

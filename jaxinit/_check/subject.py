@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from .._infer.advice import RULES
 from .array_statistics import Statistics
 from .asked import Asked
 from .conventions import CONSTANT, ITS_OWN, Known, Match, candidates, matching
@@ -104,6 +104,13 @@ class Subject:
         if self.known is None:
             return self.asked.std if self.asked else None
         return self.known.choice.stddev
+
+    @property
+    def units(self) -> dict[str, float]:
+        """What its standard deviation is compared in: as it is, "", and by rule of autoinit."""
+        found = self.known.choices if self.known else ()
+        advised = {r: c.stddev for r, c in zip(RULES, found, strict=False) if c.stddev}
+        return {"": 1.0, **advised}
 
     @property
     def is_shifted(self) -> bool:
@@ -252,7 +259,3 @@ def _schemes(matches: Sequence[Match]) -> set[str]:
 def agree(one: Statistics, other: float) -> bool:
     """Whether an array has a standard deviation, up to chance and what scaling by depth does."""
     return abs(one.std / other - 1) <= AGREEMENT + 6 * one.sampling_error
-
-
-def median_std(subjects: Sequence[Subject]) -> float:
-    return statistics.median(s.found.std for s in subjects)

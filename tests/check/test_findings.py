@@ -125,6 +125,40 @@ def test_a_deviation_that_all_layers_share_is_one_note():
     assert [(f.severity, f.kind, len(f.also)) for f in found] == [("note", "unusual_std", 11)]
 
 
+@pytest.mark.parametrize("rule", ["standard", "forward"])
+def test_equal_layers_that_autoinit_draws_apart(rule):
+    """The first takes data and the last feeds no relu, so that their variances are others."""
+    model = nn.Sequential([layer for _ in range(4) for layer in (nn.Dense(64), nn.relu)][:-1])
+    x = jax.ShapeDtypeStruct((8, 64), jnp.float32)
+    shapes = jax.eval_shape(model.init, KEY, x)
+    params = jaxinit.autoinit(KEY, model.apply, shapes, x, rule=rule)
+    for given in ((), (model.apply, x)):
+        assert kinds(params, *given) == []
+        for layer in ("layers_4", "layers_6"):
+            changed = jax.tree.map(lambda w: w, params)
+            changed["params"][layer]["kernel"] *= 3
+            path = f"params/{layer}/kernel"
+            assert kinds(changed, *given) == [("warning", "wrong_std", path)]
+
+
+def test_a_layer_of_three_drawn_by_what_each_feeds():
+    """Two kernels by He for relu and one by LeCun for the output agree in units of the advice."""
+
+    def apply(params, x):
+        for n in range(3):
+            x = jax.nn.relu(x @ params[f"w{n}"])
+        return x @ params["w3"]
+
+    params = {f"w{n}": draw(64, 64, std=(2 / 64) ** 0.5) for n in range(3)}
+    params["w3"] = draw(64, 64, std=0.125)
+    x = jax.ShapeDtypeStruct((8, 64), jnp.float32)
+    assert kinds(params, apply, x) == []
+    params["w1"] = draw(64, 64, std=0.3)
+    (finding,) = audit(params, apply, x).findings
+    assert finding.path == "w1"
+    assert "each beside what the standard rule of autoinit advises" in finding.message
+
+
 def test_a_scale_that_falls_with_depth_is_meant():
     params = layers(6)
     for i, layer in enumerate(params.values()):
