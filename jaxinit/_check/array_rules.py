@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .findings import Finding
+from .findings import Finding, Part, number
 from .resemblance import COPY, EXACT, Repeats
 from .subject import SAVE_AGAIN, Subject
 
@@ -30,7 +30,7 @@ def of_numbers(s: Subject) -> Iterator[Finding]:
             "error",
             "not_finite",
             s.path,
-            f"{x.bad:,} of {x.size:,} values are NaN or infinite",
+            (number(x.bad, ","), " of ", number(x.size, ","), " values are NaN or infinite"),
             "draw it again; jaxinit.initializers refuse to overflow a dtype, and a run that "
             "diverged is to be resumed from an earlier step",
         )
@@ -46,14 +46,15 @@ def _is_told(s: Subject, found: Repeats) -> bool:
 def _repeated(s: Subject, found: Repeats) -> Finding:
     """Parts of an array that are alike. Those that are correlated below zero no key draws."""
     equal = found.correlation > EXACT
-    what = f"{found.parts} are {'equal' if equal else f'correlated {found.correlation:.2f}'}"
+    correlated = ("equal",) if equal else ("correlated ", number(found.correlation, ".2f"))
+    what: tuple[Part, ...] = (f"{found.parts} are ", *correlated)
     split = (
         "give each its own key, as nn.scan and nn.vmap do with split_rngs={'params': True}, or "
         "jax.random.split"
     )
     if _precedes_shuffle(s, found):
         fine = f"nothing, if a pixel shuffle follows, as for recipes.icnr; else {split}"
-        return Finding("warning", "reused_key", s.path, f"{what}, {found.copies} each", fine)
+        return Finding("warning", "reused_key", s.path, (*what, f", {found.copies} each"), fine)
     if s.is_vector:
         fine = f"nothing, if it was trained, or repeated on purpose; else {split}"
         return Finding("warning", "reused_key", s.path, what, fine)
@@ -81,7 +82,7 @@ def _of_draw(s: Subject) -> Iterator[Finding]:
             "warning",
             "mostly_zero",
             s.path,
-            f"{x.zeros:.0%} of its values are zero, scattered at random",
+            (number(x.zeros, ".0%"), " of its values are zero, scattered at random"),
             "draw it again in float32: small values round to zero in a narrow dtype, as float8",
             f"{round(x.zeros * x.size):,} zeros among {x.size:,} values",
         )
@@ -91,7 +92,11 @@ def _of_draw(s: Subject) -> Iterator[Finding]:
             "warning",
             "low_rank",
             s.path,
-            f"its rank is {x.rank} as a matrix of {sides}: most directions of its input are lost",
+            (
+                "its rank is ",
+                number(x.rank, "d"),
+                f" as a matrix of {sides}: most directions of its input are lost",
+            ),
             "draw it at random, as jaxinit.he_normal does, or jaxinit.orthogonal",
             f"{x.rank} singular values hold 99 % of the sum of all squares; numpy.linalg.svd",
         )
@@ -119,7 +124,13 @@ def _of_draw(s: Subject) -> Iterator[Finding]:
             "warning",
             "shifted",
             s.path,
-            f"its mean is {x.mean:.3g} beside a standard deviation of {x.std:.3g}{asked}",
+            (
+                "its mean is ",
+                number(x.mean),
+                " beside a standard deviation of ",
+                number(x.std),
+                asked,
+            ),
             SAVE_AGAIN if asked else _centred(x.low),
             f"chance moves the mean of {x.size:,} values by {x.std * x.size**-0.5:.2g}",
         )
@@ -152,6 +163,10 @@ def _one_number(s: Subject) -> Iterator[Finding]:
             "error",
             "constant",
             s.path,
-            f"every value is {x.high:.4g}: its units are the same, and stay the same",
+            (
+                "every value is ",
+                number(x.high, ".4g"),
+                ": its units are the same, and stay the same",
+            ),
             "draw it at random, as jaxinit.he_normal does",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._infer.attention import undivided
 from .._infer.widths import cancels, costs, is_uneven
-from .findings import Finding
+from .findings import Finding, number
 from .subject import Model, Subject
 
 _SHARP = 3.0  # a standard deviation of logits from which on most of a softmax is its largest value
@@ -32,10 +32,13 @@ def of_logits(model: Model) -> Iterator[Finding]:
             "warning" if sharp else "note",
             "undivided_logits",
             s.path,
-            f"attention's logits are not divided by sqrt({p.logits.size}): they have standard "
-            f"deviation {std:.2g}"
-            + (
-                ", and most of each softmax is one value" if sharp else ", as the kernels are small"
+            (
+                f"attention's logits are not divided by sqrt({p.logits.size}): they have standard "
+                f"deviation ",
+                number(std, ".2g"),
+                ", and most of each softmax is one value"
+                if sharp
+                else ", as the kernels are small",
             ),
             "divide them by sqrt(d), or draw the kernels by jaxinit.autoinit, which takes it in"
             if sharp
@@ -51,11 +54,12 @@ def of_widths(model: Model) -> Iterator[Finding]:
     found = {s.path: s.known.parameter for s in model.subjects if s.known}
     for path, p in found.items():
         if is_uneven(p) and not cancels(p, found):
+            fan_in, fan_out = (number(fan or 0, "g") for fan in (p.fan_in, p.fan_out))
             yield Finding(
                 "note",
                 "uneven_widths",
                 path,
-                f"its fan_in is {p.fan_in:g} and its fan_out {p.fan_out:g}",
+                ("its fan_in is ", fan_in, " and its fan_out ", fan_out),
                 "choose: autoinit takes mode=, and recommend too",
                 f"per layer, {costs(p)}",
             )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .findings import Finding, Severity
+from .findings import Finding, Other, Severity, number
 from .layer_rules import spread_of_output
 from .resemblance import COPY, EXACT, alike, standardized
 from .subject import Model, Subject
@@ -180,7 +180,11 @@ def of_biases(model: Model) -> Iterator[Finding]:
                 "warning",
                 "dead",
                 s.path,
-                f"it keeps {killed:.0%} of the units below zero, where relu and the like are flat",
+                (
+                    "it keeps ",
+                    number(killed, ".0%"),
+                    " of the units below zero, where relu and the like are flat",
+                ),
                 "start it from jaxinit.zeros",
                 f"lowest bias {s.found.low:.3g}, beside a signal of standard deviation "
                 f"{spread:.3g}" + ("" if layer else " or so"),
@@ -202,12 +206,12 @@ def of_copies(model: Model) -> Iterator[Finding]:
             continue
         told.add(j)
         same = one.digest == other.digest or (bool(transposed) and correlation > 0.9999)
-        what = "equal to" if same else f"correlated {correlation:.2f} with"
+        what = ("equal to ",) if same else ("correlated ", number(correlation, ".2f"), " with ")
         yield Finding(
             judged[0],
             "reused_key",
             other.path,
-            f"{what} {transposed}{one.path}",
+            (*what, transposed, Other(one.path)),
             judged[1],
             "" if same else f"chance gives correlations below {7 / math.sqrt(len(one.sample)):.2g}",
         )

@@ -8,7 +8,7 @@ import math
 import os
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .. import _text
@@ -126,7 +126,7 @@ class Report:
         """The report as plain data: title, rows, findings, notes. What is not finite is None."""
         return {
             "title": self.title,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [finding.to_dict() for finding in self.findings],
             "rows": [{key: _plain(x) for key, x in row.items()} for row in self.rows],
             "notes": list(self.notes),
         }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .._random.laws import TRUNCATED_STDDEV
 from .conventions import CONSTANT, FAN_OUTS, ITS_OWN, Match, candidates, matching, mistaken
-from .findings import Finding
+from .findings import Finding, Part, number
 from .subject import SAVE_AGAIN, Model, Subject, agree
 
 _APART = 0.08  # the relative distance from which on a kernel is unlike its siblings
@@ -47,12 +47,12 @@ def _not_as_asked(s: Subject, std: float) -> Iterator[Finding]:
     if abs(x.std - std) <= (_ROUNDED + 6 * x.sampling_error) * std:
         return
     assert s.asked is not None
-    differs = f"is {x.std / std:.3g} times what was" if std else f"is {x.std:.3g}, and 0 was"
+    differs = (number(x.std / std), " times what was") if std else (number(x.std), ", and 0 was")
     yield Finding(
         "warning",
         "wrong_std",
         s.path,
-        f"its standard deviation {differs} asked of {s.asked.initializer}",
+        ("its standard deviation is ", *differs, f" asked of {s.asked.initializer}"),
         SAVE_AGAIN,
         f"std {x.std:.4g}, asked {std:.4g}; chance moves it by {x.sampling_error:.1%}",
     )
@@ -77,9 +77,8 @@ def _unlike_siblings(s: Subject, model: Model) -> Finding | None:
         "warning",
         "wrong_std",
         s.path,
-        f"its standard deviation is {x.std / usual:.3g} times that of {told}{advised}",
-        "draw it as they were drawn"
-        + (f", by {explained}" if explained else f", with std {usual:.4g}"),
+        ("its standard deviation is ", number(x.std / usual), f" times that of {told}{advised}"),
+        "draw it as they were drawn" + (f", by {explained}" if explained else ""),
         f"std {x.std:.4g}, theirs {usual:.4g}; chance moves it by {x.sampling_error:.1%}",
     )
 
@@ -138,7 +137,7 @@ def _of_table(s: Subject, model: Model) -> Iterator[Finding]:
         "warning",
         "wrong_std",
         s.path,
-        f"its standard deviation is {x.std / usual:.3g} times that of a usual table",
+        ("its standard deviation is ", number(x.std / usual), " times that of a usual table"),
         f"draw it by initializers.normal({usual:.3g})",
         f"std {x.std:.4g}; "
         + (
@@ -169,11 +168,15 @@ def _unexplained(s: Subject, model: Model) -> Iterator[Finding]:
             "note",
             "truncated",
             s.path,
-            f"its standard deviation is 0.8796 of {asked:.4g} ({cut[0].name.rstrip(',')}): it was "
-            f"truncated at two standard deviations and not scaled up again",
-            f"initializers.truncated_normal({asked:.4g}) has the standard deviation that is asked "
-            f"for",
-            f"std {x.std:.4g}, largest value {max(x.high, -x.low) / x.std:.4g} std from 0",
+            (
+                "its standard deviation is 0.8796 of ",
+                number(asked, ".4g"),
+                f" ({cut[0].scheme.rstrip(',')}): it was truncated at two standard deviations and "
+                f"not scaled up again",
+            ),
+            "initializers.truncated_normal(stddev) has the standard deviation that is asked for",
+            f"std {x.std:.4g}; {_name(cut)} has {asked:.4g}; largest value "
+            f"{max(x.high, -x.low) / x.std:.4g} std from 0",
         )
         return
     yield from _out_of_range(s, model)
@@ -258,8 +261,10 @@ def _out_of_range(s: Subject, model: Model) -> Iterator[Finding]:
             "note",
             "unusual_std",
             s.path,
-            f"its standard deviation, {x.std:.3g}, is of no initializer in common use"
-            + (", as if it were to start as nothing" if small else ""),
+            (
+                *_of_no_initializer(s),
+                ", as if it were to start as nothing" if small else "",
+            ),
             "nothing, if it was chosen; jaxinit.recommend names the initializer for an activation",
             evidence,
         )
@@ -268,7 +273,11 @@ def _out_of_range(s: Subject, model: Model) -> Iterator[Finding]:
             "warning",
             "wrong_std",
             s.path,
-            f"its standard deviation, {x.std:.3g}, is of no initializer in common use",
+            _of_no_initializer(s),
             "draw it by what jaxinit.recommend names for the activation that follows",
             evidence,
         )
+
+
+def _of_no_initializer(s: Subject) -> tuple[Part, ...]:
+    return "its standard deviation, ", number(s.found.std), ", is of no initializer in common use"

@@ -11,7 +11,7 @@ import pytest
 import jaxinit
 from jaxinit import audit
 from jaxinit._check.array_statistics import describe
-from jaxinit._check.findings import Finding, grouped
+from jaxinit._check.findings import Finding, grouped, number
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -377,12 +377,45 @@ def test_a_fan_is_told_with_the_kernels_that_it_is_true_of():
 
 
 def test_findings_of_one_family_are_one():
-    one = Finding("warning", "wrong_std", "layer_10/kernel", "std 0.5", "mend")
-    two = Finding("warning", "wrong_std", "layer_9/kernel", "std 0.25", "mend")
-    other = Finding("warning", "wrong_std", "head/kernel", "std 0.25", "mend")
+    def spread(path, std):
+        parts = ("std ", number(std), ", not 0.1")
+        return Finding("warning", "wrong_std", path, parts, "mend", f"std {std}")
+
+    one, two, other = (
+        spread(f"{layer}/kernel", std)
+        for layer, std in (("layer_10", 0.5), ("layer_9", 0.25), ("head", 0.25))
+    )
     first, second = grouped([one, two, other])
     assert (first.path, first.also) == ("layer_9/kernel", ("layer_10/kernel",))
-    assert second == other
+    assert first.message == "std 0.25 to 0.5, not 0.1"
+    assert first.evidence == "layer_9/kernel: std 0.25"
+    assert (second, second.message) == (other, "std 0.25, not 0.1")
+    assert grouped([first]) == [first]
+
+
+@pytest.mark.parametrize("severity", ["error", "note"])
+def test_findings_that_say_another_thing_are_several(severity):
+    """A number in a text may be what a finding is about."""
+    pair = [Finding(severity, "zero", f"layer_{n}/kernel", f"of {n}", "mend") for n in (1, 2)]
+    assert grouped(pair) == pair
+
+
+def test_notes_of_kernels_are_none_of_scales():
+    params = {f"layer_{n}": {"kernel": jnp.zeros((8, 8)), "scale": jnp.zeros(8)} for n in (0, 1)}
+    found = audit({**params, "norm": {"scale": jnp.ones(8)}}).findings
+    assert {(f.path, f.also, f.message.partition(",")[0]) for f in found} == {
+        ("layer_0/kernel", ("layer_1/kernel",), "all zero"),
+        ("layer_0/scale", ("layer_1/scale",), "a scale of zero"),
+    }
+
+
+def test_copies_name_what_they_are_equal_to():
+    params = {}
+    for n in (0, 1):
+        params[f"layer_{n}/key"] = params[f"layer_{n}/query"] = draw(32, 32, std=32**-0.5)
+    (finding,) = audit(params).findings
+    assert (finding.path, finding.also) == ("layer_0/query", ("layer_1/query",))
+    assert finding.message == "equal to layer_0/key and 1 more"
 
 
 def test_every_finding_can_be_acted_on():
