@@ -19,6 +19,7 @@ from .._program.trees import arrays
 from . import array_rules, layer_rules, model_rules
 from .array_statistics import Statistics, describe
 from .asked import Asked, asked_of
+from .bias_rules import of_biases
 from .checkpoint import stored_arrays
 from .conventions import Known
 from .figure import Curve
@@ -78,7 +79,7 @@ def audit(
     - ``coarse``: far fewer distinct values than rounding to the dtype leaves, as of draws made in
       bfloat16 with 7 random bits (JAX's kernels in bfloat16 have 128).
     - ``low_rank``, ``mostly_zero``: a kernel that loses most directions of its input.
-    - ``dead``: a bias that keeps units below zero.
+    - ``dead``: a bias that keeps units where their activation is flat, as relu below zero.
     - ``wrong_fan``: a standard deviation that fans explain which are not the kernel's.
     - ``wrong_std``: one that is unlike that of the same kernel in other layers, or far from all
       initializers in common use. Where layers share it, it is the note ``unusual_std``.
@@ -199,7 +200,7 @@ def _findings(model: Model) -> Iterator[Finding]:
     for s in model.subjects:
         if s.path not in told:
             yield from of_spread(s, model)
-    yield from model_rules.of_biases(model)
+    yield from of_biases(model)
     yield from layer_rules.of_logits(model)
     yield from layer_rules.of_widths(model)
 

@@ -152,7 +152,7 @@ def cosine(x: Any) -> Any:
     return (jnp.sum(rows @ rows.T) - n) / (n * (n - 1)) if n > 1 else jnp.float32(jnp.nan)
 
 
-def _slopes(phi: Look, z: Any) -> Any:
+def slopes(phi: Look, z: Any) -> Any:
     """The slopes of phi; those of a condition, which is true or false, are 0."""
 
     def numbers(z: Any) -> Any:
@@ -200,8 +200,8 @@ def _look_made(saturating: Look | None, units: tuple[int, ...], x: Any) -> Any:
     flat = alike = jnp.float32(jnp.nan)
     if saturating is not None and not jnp.iscomplexobj(x):
         h = _real(x)
-        steepest = jnp.max(_slopes(saturating, jnp.linspace(-3.0, 3.0, 61)))
-        flat = jnp.mean(_slopes(saturating, h) < _FLAT * steepest)
+        steepest = jnp.max(slopes(saturating, jnp.linspace(-3.0, 3.0, 61)))
+        flat = jnp.mean(slopes(saturating, h) < _FLAT * steepest)
     if 0 not in units and x.ndim > 1:
         alike = cosine(x)
     return jnp.stack([_mean(x), _second_moment(x), alike, flat])

@@ -15,16 +15,24 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _text
+from . import names
 from .findings import Finding, Severity, family
 from .resemblance import COPY
 from .subject import Subject
 
-_STATE = re.compile(r"(^|/)(opt|optim|optimizer)(_?states?)?(/|$)", re.I)
+_STATE = re.compile(r"(^|/)(optimizer|(opt|optim|optimizer)_?states?)(/|$)", re.I)
+# A model may be called so as well: it is a state if moments lie in it.
+_MAYBE_STATE = re.compile(
+    r"(?P<folder>(^|.*/)opti?m?)/(.*/)?(mu|nu|trace|momentum|velocity|exp_avg(_sq)?)(/|$)", re.I
+)
 _MOMENTS = re.compile(
     r"(^|/)(mu|nu|m|v|trace|momentum|velocity|exp_avg(_sq)?|grads?|gradients?|accumulators?)$", re.I
 )
-_COPIES = re.compile(r"ema|avg|average|polyak|target|teacher|moment|shadow|swa|slow|old|lag", re.I)
-_FEWEST = 2  # kernels of a mirror, which two layers of one model that are alike do not have
+_COPIES = re.compile(
+    r"ema|avg|averag(e|es|ed|ing)|polyak|targets?|teacher|moment(s|um)?|shadow|swa|slow|old|"
+    r"lag(s|ged|ging)?"
+)
+_FEWEST = 2  # kernels of a mirror: a query and a key of one kernel each that are equal are none
 
 
 class Weights(NamedTuple):
@@ -47,6 +55,10 @@ class _Folder(NamedTuple):
         return all(s.found.low >= 0 for s in self.arrays.values())
 
     @property
+    def is_used(self) -> bool:
+        return any(s.is_used for s in self.arrays.values())
+
+    @property
     def parent(self) -> str:
         return self.path.rpartition("/")[0]
 
@@ -56,7 +68,7 @@ class _Folder(NamedTuple):
 
 def told_apart(subjects: Sequence[Subject]) -> Weights:
     """Sets aside what mirrors the weights."""
-    states = {s.path for s in subjects if _STATE.search(s.path)}
+    states = _states(subjects)
     if len(states) == len(subjects):  # they are what was asked about
         states = set()
     copies: list[tuple[_Folder, _Folder]] = []
@@ -83,6 +95,17 @@ def told_apart(subjects: Sequence[Subject]) -> Weights:
     )
 
 
+def _states(subjects: Sequence[Subject]) -> set[str]:
+    """The arrays in a folder that is named as an optimizer's state, none of which a model uses."""
+    unused = [s.path for s in subjects if not s.is_used]
+    folders = {m["folder"] for path in unused if (m := _MAYBE_STATE.match(path))}
+    return {
+        path
+        for path in unused
+        if _STATE.search(path) or any(path.startswith(f"{folder}/") for folder in folders)
+    }
+
+
 def _noted(states: Collection[str]) -> tuple[str, ...]:
     """What is said of an optimizer's state."""
     if not states:
@@ -107,13 +130,14 @@ def _mirrors(subjects: Sequence[Subject]) -> Iterator[list[_Folder]]:
             shapes = frozenset((name, s.found.shape) for name, s in arrays.items())
             groups.setdefault(shapes, []).append(_Folder(path, arrays))
     for group in sorted(groups.values(), key=lambda group: -len(group[0].arrays)):
-        yield sorted(group, key=lambda f: (bool(_COPIES.search(f.path)), _text.natural(f.path)))
+        yield sorted(group, key=lambda f: (names.has(_COPIES, f.path), _text.natural(f.path)))
 
 
 def _is_moments(folder: _Folder, group: Sequence[_Folder]) -> bool:
-    """Whether it is named so, and it or one beside it has no negative number, as squares have."""
+    """Whether it is named so, and it or one beside it is without negative numbers, as squares."""
     beside = [f for f in group if f.parent == folder.parent and _MOMENTS.search(f.path)]
-    return bool(_MOMENTS.search(folder.path)) and any(f.has_no_negative for f in beside)
+    is_named = bool(_MOMENTS.search(folder.path)) and not folder.is_used
+    return is_named and any(f.has_no_negative for f in beside)
 
 
 def _is_copy(one: _Folder, other: _Folder) -> bool:
@@ -127,7 +151,7 @@ def _is_copy(one: _Folder, other: _Folder) -> bool:
 
 def _copied(one: _Folder, other: _Folder) -> Finding:
     """Said once of all arrays."""
-    severity: Severity = "note" if _COPIES.search(other.path) else "warning"
+    severity: Severity = "note" if names.has(_COPIES, other.path) else "warning"
     pairs = [(s.found.digest, other.arrays[name].found.digest) for name, s in one.arrays.items()]
     equal = all(a == b for a, b in pairs)
     return Finding(

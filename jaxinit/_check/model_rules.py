@@ -1,4 +1,4 @@
-"""What is wrong with an array in its model: zeros that block, biases that kill, and copies."""
+"""What is wrong with an array in its model: zeros that block, and copies."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from . import names
 from .findings import Finding, Other, Severity, number
-from .layer_rules import spread_of_output
 from .resemblance import COPY, EXACT, alike, standardized
 from .subject import Model, Subject
 
-_DELIBERATE = re.compile(
-    r"(^|[/_.\d])(head|out|last|final|proj|gat|zero|cls|classif|logit|ada|modul|lora|delta)", re.I
-)
-_GATES = re.compile(r"lstm|gru|rnn|cell|gate|(^|[/_])dt|time|chrono|forget|(^|/)a_|lambda", re.I)
 _ATTENTION = re.compile(
     r"(?P<layer>.*?)(^|/)(w_?|to_)?(q|k|v|o|query|key|value|out|output)(_?proj)?(/kernel|/weight|/w)?$"
 )
-_KILLED = 4.0  # standard deviations of a unit's input below 0, from which on it stays there
 
 
 def of_zeros(model: Model) -> Iterator[Finding]:
@@ -102,7 +97,7 @@ def _zero_kernel(s: Subject, model: Model) -> Finding:
             f"theirs have std {siblings[0].found.std:.3g}",
         )
     beside = model.beside(s)
-    if len(beside) > 1 and not (s.ends_branch or _DELIBERATE.search(s.path)):
+    if len(beside) > 1 and not (s.ends_branch or names.is_deliberate(s.path)):
         return Finding(
             "warning",
             "zero",
@@ -111,7 +106,7 @@ def _zero_kernel(s: Subject, model: Model) -> Finding:
             "draw it as they were drawn",
             f"{beside[0].path} has std {beside[0].found.std:.3g}",
         )
-    if s.known is not None or _DELIBERATE.search(s.path) or len(model.families[s.family]) > 1:
+    if s.known is not None or names.is_deliberate(s.path) or len(model.families[s.family]) > 1:
         return Finding(
             "note",
             "zero",
@@ -156,39 +151,6 @@ def _zero_scale(s: Subject, model: Model) -> Finding:
 def _tail(s: Subject) -> str:
     """The end of its path, which the same parameter has in every block of a model."""
     return "/".join(s.path.split("/")[-2:])
-
-
-def of_biases(model: Model) -> Iterator[Finding]:
-    """Biases so far below zero that the units behind them stay off."""
-    by_path = {s.path: s for s in model.subjects}
-    for s in model.subjects:
-        if s.role != "bias" or s.found.bad or s.asked is not None:
-            continue
-        p = s.known.parameter if s.known else None
-        layer = by_path.get(p.layer) if p and p.layer else None
-        if p is not None and (layer is None or layer.known is None):
-            continue
-        activation = layer.known.parameter.activation if layer and layer.known else ""
-        if _GATES.search(s.path) or (layer and activation in ("identity", "softmax", "softplus")):
-            continue
-        if layer is None and _DELIBERATE.search(s.path):
-            continue
-        spread = spread_of_output(layer)
-        killed = float(np.mean(s.found.head < -_KILLED * spread))
-        if killed > 0.1:
-            yield Finding(
-                "warning",
-                "dead",
-                s.path,
-                (
-                    "it keeps ",
-                    number(killed, ".0%"),
-                    " of the units below zero, where relu and the like are flat",
-                ),
-                "start it from jaxinit.zeros",
-                f"lowest bias {s.found.low:.3g}, beside a signal of standard deviation "
-                f"{spread:.3g}" + ("" if layer else " or so"),
-            )
 
 
 def of_copies(model: Model) -> Iterator[Finding]:

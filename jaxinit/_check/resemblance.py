@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Correlations from which on two arrays are copies: up to sign and factor; and of draws from one key
-# by other distributions, as normal beside uniform, whose correlation is 0.977.
+# From these correlations on, two arrays are copies: EXACT up to sign and factor; COPY where one key
+# was drawn by two distributions, as a normal and a uniform one, whose correlation is 0.977.
 EXACT, COPY = 0.999, 0.95
 _STEPS = 12  # of the power iteration
 _VECTORS = 8  # that it follows

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .._infer.advice import RULES
+from . import names
 from .array_statistics import Statistics
 from .asked import Asked
 from .conventions import CONSTANT, ITS_OWN, Known, Match, candidates, matching
@@ -17,14 +18,9 @@ from .findings import family
 from .signal import Observed, Run
 
 _KERNELS = ("kernel", "recurrent", "lora_a", "embedding")
-_NO_KERNEL = re.compile(
-    r"(bias|scale|norm|gamma|beta|offset|mean|var)[^/]*$|(^|/)b$|norm|"
-    r"(^|/)(a_log|log_[^/]*|[^/]*_log|d_skip|lambda[^/]*|dt[^/]*)$",
-    re.I,
-)
-_TABLE = re.compile(r"embed|wte|wpe|token|position|(^|[/_.])pos|codebook", re.I)
-_NORM_SCALE = re.compile(r"(^|/)(scale|gamma|g)$|(norm|ln|bn)[^/]*(/\d+)?/weight$", re.I)
-_BIAS = re.compile(r"bias[^/]*$|(^|/)b[0-9]*$", re.I)
+# Roles of arrays with a number for each unit, and those that the computation does not tell.
+_OF_UNITS = ("bias", "scale", "slope", "mean", "variance", "log scale", "time scale")
+_UNTOLD = ("unknown", "unused", "state")
 # How the axes of a matrix are ordered, by its name in a library, which counts as some votes.
 _NAMED_READINGS = (
     (re.compile(r"(^|/)(kernel|w)$"), "inputs before outputs"),  # Flax, Keras, Haiku
@@ -62,11 +58,7 @@ class Subject:
         """Its role: from the computation, or by its name and rank."""
         if self.known is not None:
             return self.known.parameter.role
-        if len(self.found.shape) < 2 or _NO_KERNEL.search(self.path):
-            if _NORM_SCALE.search(self.path):
-                return "scale"
-            return "bias" if _BIAS.search(self.path) else ""
-        return "embedding" if _TABLE.search(self.path) else "kernel"
+        return names.role(self.path, len(self.found.shape))
 
     @property
     def is_kernel(self) -> bool:
@@ -75,7 +67,14 @@ class Subject:
     @property
     def is_vector(self) -> bool:
         """Whether it has a number for each unit, as biases and scales, whatever its shape."""
-        return len(self.found.shape) < 2 or bool(_NO_KERNEL.search(self.path))
+        if self.known is not None and self.role not in _UNTOLD:
+            return len(self.found.shape) < 2 or self.role in _OF_UNITS
+        return len(self.found.shape) < 2 or names.is_of_units(self.path)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the model is known to compute with it."""
+        return self.known is not None and self.role != "unused"
 
     @property
     def is_asked_constant(self) -> bool:

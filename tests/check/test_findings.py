@@ -324,6 +324,42 @@ def test_a_bias_that_kills_its_units(model):
     assert audit(params, *model).findings == []
 
 
+LAYER = {"kernel": draw(32, 64, std=32**-0.5)}
+
+
+@pytest.mark.parametrize(
+    ("phi", "bias", "dead"),
+    [
+        (jax.nn.relu, -20, True),
+        (jax.nn.silu, -20, True),
+        (jnp.tanh, 20, True),
+        (jnp.tanh, -4.5, False),
+        (jax.nn.sigmoid, -6, False),
+        (jnp.exp, -20, False),
+        (jax.nn.leaky_relu, -20, False),
+        (lambda x: jnp.where(x > 30, x - 30, 0.1 * x), -20, False),
+        (lambda x: jnp.maximum(x + 40, 0), -20, False),
+    ],
+)
+def test_a_unit_is_dead_where_its_own_activation_is_flat(phi, bias, dead):
+    params = {**LAYER, "bias": np.full(64, bias, np.float32)}
+    x = jax.ShapeDtypeStruct((8, 32), jnp.float32)
+    found = kinds(params, lambda p, x: phi(x @ p["kernel"] + p["bias"]), x)
+    assert found == ([("warning", "dead", "bias")] if dead else [])
+
+
+def test_each_block_of_a_fused_kernel_has_its_own_activation():
+    def gated(params, x):
+        gate, up = jnp.split(x @ params["kernel"] + params["bias"], 2, -1)
+        return jax.nn.relu(gate) * up
+
+    x = jax.ShapeDtypeStruct((8, 32), jnp.float32)
+    off, on = np.full(32, -20, np.float32), np.zeros(32, np.float32)
+    assert kinds({**LAYER, "bias": np.append(on, off)}, gated, x) == []
+    (finding,) = audit({**LAYER, "bias": np.append(off, on)}, gated, x).findings
+    assert "50% of the units" in finding.message
+
+
 def relatives(kind, size):
     """Two arrays of numbers in pairs, which have a correlation of 0.6, or are copies."""
     one, other = draw(size), draw(size)

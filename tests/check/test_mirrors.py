@@ -63,6 +63,33 @@ def test_moments_by_their_names():
     assert "error" in {f[0] for f in told({"mu": broken, "sigma": PARAMS})}
 
 
+def test_a_model_that_is_called_as_an_optimizer_state_may_be():
+    """OPT is a language model; its weights are judged, and its optimizer's state is not."""
+    large = jax.tree.map(lambda x: 50 * x, PARAMS)
+    assert "warning" in {f[0] for f in told({"opt": large, "head": OTHER})}
+    state = trained(fresh(KEY, optax.sgd(1e-2, momentum=0.9)))
+    assert told({"params": state.params, "opt": state.opt_state}) == []
+
+
+def test_what_a_model_uses_is_no_state():
+    large = jax.tree.map(lambda x: 50 * x, PARAMS)
+    x = jax.ShapeDtypeStruct(X.shape, X.dtype)
+
+    def apply(params, x):
+        return MODEL.apply(params["optimizer"], x)
+
+    found = audit({"optimizer": large, "head": OTHER}, apply, x)
+    assert [f.path.split("/")[0] for f in found.findings] == ["optimizer"] * len(found.findings)
+    assert found.notes == ()
+    assert len(found.findings) > 0
+
+
+def test_a_copy_at_a_word_that_holds_another():
+    """ "semantic" holds "ema"; it is no moving average's name."""
+    assert told({"params": PARAMS, "semantic": PARAMS}) == [("warning", "mirrored", "semantic")]
+    assert told({"params": PARAMS, "paramsEMA": PARAMS}) == [("note", "mirrored", "paramsEMA")]
+
+
 def test_an_optimizer_state_that_is_not_finite():
     state = fresh(KEY)
     broken = jax.tree.map(lambda x: x * jnp.nan, state.opt_state)
