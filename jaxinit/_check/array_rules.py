@@ -76,64 +76,80 @@ def _precedes_shuffle(s: Subject, found: Repeats) -> bool:
 
 def _of_draw(s: Subject) -> Iterator[Finding]:
     """Findings about a kernel of independent draws; the first that holds explains the others."""
+    tests = (_scattered, _low_rank, _uneven, _coarse, _shifted)
+    yield from [found for test in tests if (found := test(s))][:1]
+
+
+def _scattered(s: Subject) -> Finding | None:
     x = s.found
-    if x.is_scattered:
-        yield Finding(
-            "warning",
-            "mostly_zero",
-            s.path,
-            (number(x.zeros, ".0%"), " of its values are zero, scattered at random"),
-            "draw it again in float32: small values round to zero in a narrow dtype, as float8",
-            f"{round(x.zeros * x.size):,} zeros among {x.size:,} values",
-        )
-    elif x.rank is not None and not (s.asked and s.asked.mean):
-        sides = f"{x.size // x.shape[-1]} x {x.shape[-1]}"
-        yield Finding(
-            "warning",
-            "low_rank",
-            s.path,
-            (
-                "its rank is ",
-                number(x.rank, "d"),
-                f" as a matrix of {sides}: most directions of its input are lost",
-            ),
-            "draw it at random, as jaxinit.he_normal does, or jaxinit.orthogonal",
-            f"{x.rank} singular values hold 99 % of the sum of all squares; numpy.linalg.svd",
-        )
-    elif x.uneven:
-        yield Finding(
-            "warning",
-            "wrong_std",
-            s.path,
-            f"the kernels stacked in it differ: {x.uneven}",
-            "draw them alike: jax.vmap of one initializer over split keys",
-        )
-    elif x.is_coarse:
-        yield Finding(
-            "warning",
-            "coarse",
-            s.path,
-            "far fewer distinct values than a draw in its dtype has, as of 7 random bits",
-            "draw in float32 and round once, as jaxinit's initializers do",
-            f"{x.distinct:,} distinct among the first {x.counted:,}; a draw rounded to {x.dtype} "
-            f"has about {x.rounded:,}",
-        )
-    elif s.is_shifted:
-        asked = f", and {s.asked.mean:.3g} was asked of {s.asked.initializer}" if s.asked else ""
-        yield Finding(
-            "warning",
-            "shifted",
-            s.path,
-            (
-                "its mean is ",
-                number(x.mean),
-                " beside a standard deviation of ",
-                number(x.std),
-                asked,
-            ),
-            SAVE_AGAIN if asked else _centred(x.low),
-            f"chance moves the mean of {x.size:,} values by {x.std * x.size**-0.5:.2g}",
-        )
+    if not x.is_scattered:
+        return None
+    return Finding(
+        "warning",
+        "mostly_zero",
+        s.path,
+        (number(x.zeros, ".0%"), " of its values are zero, scattered at random"),
+        "draw it again in float32: small values round to zero in a narrow dtype, as float8",
+        f"{round(x.zeros * x.size):,} zeros among {x.size:,} values",
+    )
+
+
+def _low_rank(s: Subject) -> Finding | None:
+    x = s.found
+    if x.rank is None or (s.asked and s.asked.mean):
+        return None
+    sides = f"{x.size // x.shape[-1]} x {x.shape[-1]}"
+    lost = f" as a matrix of {sides}: most directions of its input are lost"
+    return Finding(
+        "warning",
+        "low_rank",
+        s.path,
+        ("its rank is ", number(x.rank, "d"), lost),
+        "draw it at random, as jaxinit.he_normal does, or jaxinit.orthogonal",
+        f"{x.rank} singular values hold 99 % of the sum of all squares; numpy.linalg.svd",
+    )
+
+
+def _uneven(s: Subject) -> Finding | None:
+    if not s.found.uneven:
+        return None
+    return Finding(
+        "warning",
+        "wrong_std",
+        s.path,
+        f"the kernels stacked in it differ: {s.found.uneven}",
+        "draw them alike: jax.vmap of one initializer over split keys",
+    )
+
+
+def _coarse(s: Subject) -> Finding | None:
+    x = s.found
+    if not x.is_coarse:
+        return None
+    return Finding(
+        "warning",
+        "coarse",
+        s.path,
+        "far fewer distinct values than a draw in its dtype has, as of 7 random bits",
+        "draw in float32 and round once, as jaxinit's initializers do",
+        f"{x.distinct:,} distinct among the first {x.counted:,}; a draw rounded to {x.dtype} "
+        f"has about {x.rounded:,}",
+    )
+
+
+def _shifted(s: Subject) -> Finding | None:
+    x = s.found
+    if not s.is_shifted:
+        return None
+    asked = f", and {s.asked.mean:.3g} was asked of {s.asked.initializer}" if s.asked else ""
+    return Finding(
+        "warning",
+        "shifted",
+        s.path,
+        ("its mean is ", number(x.mean), " beside a standard deviation of ", number(x.std), asked),
+        SAVE_AGAIN if asked else _centred(x.low),
+        f"chance moves the mean of {x.size:,} values by {x.std * x.size**-0.5:.2g}",
+    )
 
 
 def _centred(low: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .. import _text
 from . import names
 from .findings import Finding, Other, Severity, number
 from .resemblance import COPY, EXACT, alike, standardized
@@ -78,7 +79,6 @@ def _is_zero(s: Subject) -> bool:
 
 def _zero_kernel(s: Subject, model: Model) -> Finding:
     """A kernel that closes nothing that was seen."""
-    siblings = model.siblings(s)
     if s.known is not None and model.run is None and not s.ends_branch:
         return Finding(
             "error",
@@ -87,25 +87,8 @@ def _zero_kernel(s: Subject, model: Model) -> Finding:
             "all zero: nothing passes it, and no gradient comes back through it",
             "draw it by what jaxinit.recommend names for the activation that follows",
         )
-    if siblings and not s.ends_branch:
-        return Finding(
-            "warning",
-            "zero",
-            s.path,
-            f"all zero, and the same kernel of {len(siblings)} other layers is not",
-            "draw it as they were drawn",
-            f"theirs have std {siblings[0].found.std:.3g}",
-        )
-    beside = model.beside(s)
-    if len(beside) > 1 and not (s.ends_branch or names.is_deliberate(s.path)):
-        return Finding(
-            "warning",
-            "zero",
-            s.path,
-            "all zero, and the kernels beside it in its layer are not",
-            "draw it as they were drawn",
-            f"{beside[0].path} has std {beside[0].found.std:.3g}",
-        )
+    if not s.ends_branch and (odd := _zero_among_drawn(s, model)):
+        return odd
     if s.known is not None or names.is_deliberate(s.path) or len(model.families[s.family]) > 1:
         return Finding(
             "note",
@@ -120,6 +103,22 @@ def _zero_kernel(s: Subject, model: Model) -> Finding:
         s.path,
         "all zero, and its name does not say that it ends a residual branch or the model",
         "give audit the forward pass too, which tells; or draw it by jaxinit.lecun_normal",
+    )
+
+
+def _zero_among_drawn(s: Subject, model: Model) -> Finding | None:
+    """A kernel of zeros where those of other layers, or those beside it, were drawn."""
+    siblings, beside = model.siblings(s), model.beside(s)
+    if siblings:
+        others = f"the same kernel of {_text.counted(len(siblings), 'other layer')} is not"
+        theirs = f"theirs have std {siblings[0].found.std:.3g}"
+    elif len(beside) > 1 and not names.is_deliberate(s.path):
+        others = "the kernels beside it in its layer are not"
+        theirs = f"{beside[0].path} has std {beside[0].found.std:.3g}"
+    else:
+        return None
+    return Finding(
+        "warning", "zero", s.path, f"all zero, and {others}", "draw it as they were drawn", theirs
     )
 
 

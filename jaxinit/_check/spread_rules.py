@@ -12,10 +12,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from .. import _text
 from .._random.laws import TRUNCATED_STDDEV
 from .conventions import CONSTANT, FAN_OUTS, ITS_OWN, Match, candidates, matching, mistaken
 from .findings import Finding, Part, number
-from .subject import SAVE_AGAIN, Model, Subject, agree
+from .subject import SAVE_AGAIN, Model, Subject, Usual, agree
 
 _APART = 0.08  # the relative distance from which on a kernel is unlike its siblings
 _ROUNDED = 0.03  # what rounding to a narrow dtype may do to a standard deviation
@@ -61,7 +62,7 @@ def _not_as_asked(s: Subject, std: float) -> Iterator[Finding]:
 def _unlike_siblings(s: Subject, model: Model) -> Finding | None:
     """A kernel that is far from its siblings, which agree with one another."""
     x, siblings = s.found, model.siblings(s)
-    told = f"the same kernel of {len(siblings)} other layer{'s' * (len(siblings) > 1)}"
+    told = f"the same kernel of {_text.counted(len(siblings), 'other layer')}"
     if not siblings and len(siblings := model.beside(s)) > 1:
         told = f"the {len(siblings)} kernels beside it in its layer"
     if not siblings or (len(siblings) == 1 and not model.siblings(s)):
@@ -157,29 +158,37 @@ def _unexplained(s: Subject, model: Model) -> Iterator[Finding]:
     if wrong := _wrong_fan(s, model):
         yield wrong
         return
-    cut = x.is_cut_at_two and [
+    if truncated := _truncated(s, model):
+        yield truncated
+        return
+    yield from _out_of_range(s, model)
+
+
+def _truncated(s: Subject, model: Model) -> Finding | None:
+    """A normal distribution that was truncated at two standard deviations, and not scaled up."""
+    x = s.found
+    cut = [
         m
         for m in matching(x, [_cut(m) for m in _candidates(s, model)])
         if m.reading in (ITS_OWN, CONSTANT) or s.known is None
     ]
-    if cut:
-        asked = cut[0].std / TRUNCATED_STDDEV
-        yield Finding(
-            "note",
-            "truncated",
-            s.path,
-            (
-                "its standard deviation is 0.8796 of ",
-                number(asked, ".4g"),
-                f" ({cut[0].scheme.rstrip(',')}): it was truncated at two standard deviations and "
-                f"not scaled up again",
-            ),
-            "initializers.truncated_normal(stddev) has the standard deviation that is asked for",
-            f"std {x.std:.4g}; {_name(cut)} has {asked:.4g}; largest value "
-            f"{max(x.high, -x.low) / x.std:.4g} std from 0",
-        )
-        return
-    yield from _out_of_range(s, model)
+    if not (x.is_cut_at_two and cut):
+        return None
+    asked = cut[0].std / TRUNCATED_STDDEV
+    return Finding(
+        "note",
+        "truncated",
+        s.path,
+        (
+            "its standard deviation is 0.8796 of ",
+            number(asked, ".4g"),
+            f" ({cut[0].scheme.rstrip(',')}): it was truncated at two standard deviations and not "
+            f"scaled up again",
+        ),
+        "initializers.truncated_normal(stddev) has the standard deviation that is asked for",
+        f"std {x.std:.4g}; {_name(cut)} has {asked:.4g}; largest value "
+        f"{max(x.high, -x.low) / x.std:.4g} std from 0",
+    )
 
 
 def _candidates(s: Subject, model: Model) -> list[Match]:
@@ -236,35 +245,25 @@ def _is_usual(model: Model, wrong: Match) -> bool:
 
 def _out_of_range(s: Subject, model: Model) -> Iterator[Finding]:
     """Told by siblings, by the rest of the model, or by the usual initializers' range."""
-    x, siblings = s.found, model.siblings(s)
+    x = s.found
     own = [m.std for m in _candidates(s, model) if m.reading != CONSTANT and "0.01" not in m.name]
     if not own:
         return
     low, high = min(own), max(own)
-    usual = model.usual
     evidence = f"std {x.std:.4g}; usual initializers give {low:.3g} to {high:.3g}"
-    shared = any(agree(other.found, x.std) for other in siblings)
+    shared = any(agree(other.found, x.std) for other in model.siblings(s))
     too_large = x.std > _RANGE * high
-    if usual is not None and not shared and x.std > 0.5 * low:
-        theirs = [
-            m.std
-            for m in _candidates(s, model)
-            if m.scheme == usual.scheme and m.reading in usual.readings
-        ]
-        nearest = min(theirs, key=lambda std: abs(x.std / std - 1), default=x.std)
+    if model.usual is not None and not shared and x.std > 0.5 * low:
+        nearest = _nearest_usual(s, model, model.usual)
         too_large = too_large or abs(x.std / nearest - 1) > 0.5
-        drawn = f"{usual.count} of {len(model.kernels)} kernels are drawn by {usual.scheme}"
-        evidence = f"std {x.std:.4g}; {drawn}, which gives {nearest:.3g}"
+        drawn = f"{model.usual.count} of {len(model.kernels)} kernels are drawn by"
+        evidence = f"std {x.std:.4g}; {drawn} {model.usual.scheme}, which gives {nearest:.3g}"
     if shared or x.std < 0.5 * low:
-        small = x.std < low
         yield Finding(
             "note",
             "unusual_std",
             s.path,
-            (
-                *_of_no_initializer(s),
-                ", as if it were to start as nothing" if small else "",
-            ),
+            (*_of_no_initializer(s), ", as if it were to start as nothing" * (x.std < low)),
             "nothing, if it was chosen; jaxinit.recommend names the initializer for an activation",
             evidence,
         )
@@ -277,6 +276,16 @@ def _out_of_range(s: Subject, model: Model) -> Iterator[Finding]:
             "draw it by what jaxinit.recommend names for the activation that follows",
             evidence,
         )
+
+
+def _nearest_usual(s: Subject, model: Model, usual: Usual) -> float:
+    """The nearest of the standard deviations that the model's usual initializer gives a kernel."""
+    theirs = [
+        m.std
+        for m in _candidates(s, model)
+        if m.scheme == usual.scheme and m.reading in usual.readings
+    ]
+    return min(theirs, key=lambda std: abs(s.found.std / std - 1), default=s.found.std)
 
 
 def _of_no_initializer(s: Subject) -> tuple[Part, ...]:
