@@ -75,7 +75,8 @@ def _block_of(s: Subject, blocks: Sequence[int]) -> np.ndarray | None:
     """The index of the fused kernel behind each element; None where it is not known."""
     if len(blocks) < 2 or s.found.shape != (sum(blocks),):
         return None
-    return np.repeat(np.arange(len(blocks)), blocks)[: len(s.found.head)]
+    block = np.repeat(np.arange(len(blocks)), blocks)[: s.found.head.size]
+    return block if block.shape == s.found.head.shape else None  # a complex one has two parts
 
 
 def _dead(
