@@ -12,9 +12,9 @@ import numpy as np
 
 from .._choose.activations import Activation
 from .._choose.quadrature import evaluate
-from .._choose.recognise import candidates
+from .._choose.recognise import GRID, candidates
 from .._program.ir import Value
-from .trail import GRID, Trail
+from .trail import Trail
 
 # As a share of the largest value, because an activation may be traced in low precision.
 _CLOSE = 2e-4

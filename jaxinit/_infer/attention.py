@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .._choose.activations import Activation
+from .._choose.recognise import GRID
 from .._program import jax_internals as internals
 from .._program.ir import Op
 from .activation_match import recognise
@@ -24,7 +25,6 @@ from .fused_blocks import after_product, is_bilinear
 from .kernel_inputs import Taken
 from .kernel_uses import KernelUse
 from .parameter import Logits, Parameter
-from .trail import GRID
 
 _NOTABLE = 1.5  # the standard deviation of logits from which on a division is missing
 

@@ -24,13 +24,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._choose.recognise import GRID
 from .._program import jax_internals as internals
 from .._program import primitives
 from .._program.ir import Op, Value
 from .axis_origin import AxisOrigins, moved
 from .dataflow import Graph, Kind, Link, is_linear, shift
 from .linear_reductions import linear_reduction, typical_factor
-from .trail import GRID, Added, Step, Trail, common, mean_on_grid
+from .trail import Added, Step, Trail, common, mean_on_grid
 
 
 class _Walk(NamedTuple):

@@ -19,12 +19,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from .._choose.recognise import GRID
 from .._program import primitives
 from .._program.ir import Op, Value
 from .axis_origin import AxisOrigins
 from .dataflow import Graph, Kind, is_linear
 from .follow_output import follow
-from .trail import GRID, Trail, mean_on_grid
+from .trail import Trail, mean_on_grid
 
 
 class Size(NamedTuple):

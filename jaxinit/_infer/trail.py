@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from .._choose.recognise import GRID
 from .._program import jax_internals as internals
 from .._program.ir import Op, Value
 from .axis_origin import AxisOrigins, Selection
 from .dataflow import Contribution
 
-GRID = np.linspace(-8.0, 8.0, 641)
 _DENSITY = np.exp(-GRID * GRID / 2)
 _DENSITY /= _DENSITY.sum()
 

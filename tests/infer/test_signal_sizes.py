@@ -39,6 +39,12 @@ def test_second_moments(combine, width, expected):
     assert mixed(combine, width) == pytest.approx(expected, rel=0.01)
 
 
+def test_jumps_and_poles_at_zero():
+    assert mixed(lambda a, b, c: jnp.sign(a) + b) == pytest.approx(2, rel=1e-6)
+    exact = 1 + ((np.euler_gamma + np.log(2)) / 2) ** 2 + np.pi**2 / 8  # 1 + E[log|z|^2]
+    assert mixed(lambda a, b, c: jnp.log(jnp.abs(a)) + b) == pytest.approx(exact, rel=0.05)
+
+
 class Stream(nn.Module):
     """Residual blocks without normalization."""
 
