@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo_models
-from table import raw
+from table import gaussian, raw
 
 import jaxinit
 from jaxinit import autoinit, initializers
@@ -140,7 +140,7 @@ def signal(activation, rule, depth=12, width=256):
     """Pre-activation variances and gradient second moments, layer by layer."""
     apply, shapes, x = mlp(activation, depth, width)
     params = autoinit(KEY, apply, shapes, x, rule=rule)
-    x = jax.random.normal(jax.random.key(1), (64, width))
+    x = gaussian(jax.random.key(1), (64, width))
 
     def forward(offsets):
         h, seen = x, []

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from table import gaussian
 
 import jaxinit
 from jaxinit import calibrate, propagate
 
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (64, 32))
+X = gaussian(KEY, (64, 32))
 
 
 def apply(params, x):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from table import gaussian
 
 import jaxinit
 
@@ -20,6 +21,6 @@ def test_attention_in_the_kernel_of_queries_whatever_the_head_size():
         jaxinit.lecun_normal(key, (WIDTH, HEADS, SIZE), in_axis=0, out_axis=(1, 2))
         for key in keys[:2]
     )
-    x = jax.random.normal(keys[2], (2, 6, WIDTH))
+    x = gaussian(keys[2], (2, 6, WIDTH))
     found = jaxinit.audit({"q": q / SIZE**0.5, "k": k}, attention, x).findings
     assert [(f.severity, f.kind) for f in found] == [("note", "undivided_logits")]

@@ -7,11 +7,12 @@ import numpy as np
 import optax
 import pytest
 from jax.experimental.ode import odeint
+from table import gaussian
 
 import jaxinit
 
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (8, 16))
+X = gaussian(KEY, (8, 16))
 W = jaxinit.he_normal(KEY, (16, 10))
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from table import gaussian
 
 import jaxinit
 from jaxinit import audit
@@ -234,7 +235,7 @@ class PreNorm(nn.Module):
         return nn.Dense(8, name="head")(x)
 
 
-X = jax.random.normal(KEY, (32, 32))
+X = gaussian(KEY, (32, 32))
 
 
 def prenorm():
@@ -272,7 +273,7 @@ def test_zeros_that_no_gradient_reaches():
     def branch(params, x):
         return x + jnp.tanh(x @ params["up"]) @ params["down"]
 
-    x = jax.random.normal(KEY, (8, 16))
+    x = gaussian(KEY, (8, 16))
     drawn = {"up": jaxinit.he_normal(KEY, (16, 16)), "down": jnp.zeros((16, 16))}
     (note,) = jaxinit.audit(drawn, branch, x).findings
     assert (note.severity, note.kind, note.path) == ("note", "zero", "down")
@@ -478,7 +479,7 @@ def test_fan_out_is_no_mistake_where_all_kernels_are_drawn_by_it():
         return x
 
     shapes = [(3, 3, 3, 16), (3, 3, 4, 32), (1, 1, 32, 8), (3, 3, 8, 48), (3, 3, 12, 64)]
-    x = jax.random.normal(KEY, (4, 16, 16, 3))
+    x = gaussian(KEY, (4, 16, 16, 3))
 
     def drawn(*axes):
         fans = [s[0] * s[1] * s[axis] for s, axis in zip(shapes, axes, strict=True)]

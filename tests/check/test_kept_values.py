@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from table import gaussian
 
 import jaxinit
 from jaxinit import autoinit, initializers
@@ -31,7 +32,7 @@ def test_an_authors_scales_are_kept():
     params = {name: jnp.full(16, value) for name, value in own.items()}
     params |= {"rezero": jnp.zeros(()), "w": jnp.ones((16, 16))}
     params |= {"up": jnp.zeros((16, 32)), "down": jnp.zeros((32, 16))}
-    x = jax.random.normal(KEY, (8, 16))
+    x = gaussian(KEY, (8, 16))
     made = drawn(apply, params, x)
     for name in (*own, "rezero"):
         assert (made[name] == params[name]).all(), name
@@ -107,7 +108,7 @@ def test_weights_of_a_mean_are_kept():
 
 def test_the_state_of_a_spectral_norm_is_kept():
     module = nn.SpectralNorm(nn.Dense(32))
-    x = jax.random.normal(KEY, (8, 16))
+    x = gaussian(KEY, (8, 16))
     variables = module.init(KEY, x, update_stats=False)
 
     def apply(v, x):
@@ -128,7 +129,7 @@ def test_the_state_of_a_spectral_norm_is_kept():
 
 def test_weight_normalization_of_a_convolution_keeps_the_signal():
     module = nn.WeightNorm(nn.Conv(32, (3, 3)))
-    x = jax.random.normal(KEY, (4, 8, 8, 16))
+    x = gaussian(KEY, (4, 8, 8, 16))
     made = drawn(module.apply, module.init(KEY, x), x)
     assert module.apply(made, x).std() == pytest.approx(1, abs=0.2)
 
@@ -154,7 +155,7 @@ SWIGLU = {"gate": (64, 256), "up": (64, 256), "bias": (256,), "down": (256, 64)}
 )
 def test_a_gated_unit_has_the_advice_of_recommend(apply, shapes, names):
     params = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    x = jax.random.normal(KEY, (256, 64))
+    x = gaussian(KEY, (256, 64))
     advice = autoinit.explain(apply, params, x)
     expected = jaxinit.recommend("swiglu")
     for name in names:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax.training.train_state import TrainState
@@ -13,10 +14,24 @@ import jaxinit
 from jaxinit import audit
 
 MODEL = nn.Sequential([nn.Dense(64), nn.LayerNorm(), nn.relu, nn.Dense(64), nn.relu, nn.Dense(8)])
-X = jax.random.normal(jax.random.key(1), (32, 16))
+X = jnp.asarray(np.random.default_rng(1).normal(size=(32, 16)), jnp.float32)
 KEY = jax.random.key(0)
-PARAMS = MODEL.init(KEY, X)
-OTHER = MODEL.init(jax.random.key(2), X)
+SHAPES = jax.eval_shape(MODEL.init, KEY, X)
+
+
+def weights(seed):
+    """Parameters as Flax draws them, but by NumPy, so that nothing is compiled."""
+    rng = np.random.default_rng(seed)
+
+    def made(path, struct):
+        if path[-1].key == "kernel":
+            return jnp.asarray(rng.normal(size=struct.shape) / struct.shape[0] ** 0.5, jnp.float32)
+        return jnp.full(struct.shape, float(path[-1].key == "scale"), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(made, SHAPES)
+
+
+PARAMS, OTHER = weights(0), weights(2)
 
 
 def fresh(key, tx=None) -> Any:

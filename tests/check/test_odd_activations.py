@@ -5,12 +5,13 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from table import gaussian
 
 import jaxinit
 from jaxinit import autoinit
 
 WIDTH = 16
-X = jax.random.normal(jax.random.key(1), (8, WIDTH))
+X = gaussian(jax.random.key(1), (8, WIDTH))
 LAYERS = [
     {"kernel": jaxinit.lecun_normal(key, (WIDTH, WIDTH)), "bias": jnp.zeros(WIDTH)}
     for key in jax.random.split(jax.random.key(0), 5)

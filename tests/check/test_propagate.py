@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zoo_models
 from jax import lax
+from table import gaussian
 
 import jaxinit
 from jaxinit import autoinit, propagate
@@ -32,7 +33,7 @@ def mlp(activation, stddev, depth=12, bias=0.0):
         }
         for key in keys[1:]
     ]
-    return apply, params, jax.random.normal(keys[0], (32, WIDTH))
+    return apply, params, gaussian(keys[0], (32, WIDTH))
 
 
 def kinds(report):
@@ -91,7 +92,7 @@ def test_a_kernel_whose_output_enters_a_loop_is_measured_where_it_stands():
         "stem": jaxinit.lecun_normal(keys[0], (64, 64)),
         "ws": jaxinit.he_normal(keys[1], (3, 64, 64), batch_axis=0),
     }
-    x = jax.random.normal(keys[2], (32, 64))
+    x = gaussian(keys[2], (32, 64))
     rows = {row["path"]: row for row in propagate(apply, params, x).rows}
     h = x @ params["stem"]
     for i, w in enumerate([None, *params["ws"]]):
@@ -115,7 +116,7 @@ def test_residual_blocks_under_nn_scan():
             options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
             return nn.Dense(10)(nn.scan(Block, length=3, **options)()(x)[0])
 
-    x = jax.random.normal(KEY, (8, 16))
+    x = gaussian(KEY, (8, 16))
     report = propagate(Model().apply, Model().init(KEY, x), x)
     assert len(report.rows) == 2 + 2 * 3
     assert report.findings == []
@@ -124,7 +125,7 @@ def test_residual_blocks_under_nn_scan():
 def test_complex_signals_keep_their_imaginary_part():
     keys = jax.random.split(KEY, 3)
     first, second = (jaxinit.lecun_normal(k, (64, 64), jnp.complex64) for k in keys[:2])
-    x = jax.random.normal(keys[2], (32, 64))
+    x = gaussian(keys[2], (32, 64))
 
     def apply(p, x):
         return (x.astype(jnp.complex64) @ p["first"]) @ p["second"]
@@ -147,7 +148,7 @@ def test_complex_signals_keep_their_imaginary_part():
 
 def test_recurrent_layers_are_measured_over_time():
     model = nn.RNN(nn.OptimizedLSTMCell(32))
-    x = jax.random.normal(KEY, (8, 5, 32))
+    x = gaussian(KEY, (8, 5, 32))
     params = autoinit(KEY, model.apply, jax.eval_shape(model.init, KEY, x), x)
     report = propagate(model.apply, params, x)
     assert len(report.rows) == 8
@@ -177,7 +178,7 @@ def test_predictions_pass_through_strided_and_transposed_convolutions():
             x = nn.relu(nn.ConvTranspose(64, (4, 4), strides=(2, 2))(x))
             return nn.Conv(64, (3, 3), padding="CIRCULAR")(x)
 
-    x = jax.random.normal(KEY, (4, 32, 32, 16))
+    x = gaussian(KEY, (4, 32, 32, 16))
     params = autoinit(KEY, Model().apply, jax.eval_shape(Model().init, KEY, x), x)
     rows = propagate(Model().apply, params, x).rows
     for row in rows:  # 64 channels: 20 % is three of their standard deviations
@@ -210,7 +211,7 @@ def test_findings(kind):
 
 
 def test_cosines_of_tiny_and_of_zero_signals():
-    x = jax.random.normal(KEY, (4, 64))
+    x = gaussian(KEY, (4, 64))
     assert float(cosine(1e-30 * x)) == pytest.approx(float(cosine(x)), abs=1e-6)
     assert jnp.isnan(cosine(0 * x))
     assert jnp.isnan(cosine(x[:1]))
@@ -247,7 +248,7 @@ def test_any_model(name):
 @pytest.mark.slow
 def test_a_resnet_in_training():
     resnet = models.ResNet(8, 2)
-    images = jax.random.normal(KEY, (8, 16, 16, 3))
+    images = gaussian(KEY, (8, 16, 16, 3))
 
     def apply_resnet(variables, x):
         return resnet.apply(variables, x, train=True, mutable=["batch_stats"])[0]

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
-from table import raw
+from table import gaussian, raw
 
 import jaxinit
 
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (8, 16))
+X = gaussian(KEY, (8, 16))
 SPECS = {"w": jax.P(None, "m"), "b": jax.P("m"), "v": jax.P(), "scale": jax.P("m")}
 
 

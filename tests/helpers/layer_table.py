@@ -16,6 +16,7 @@ import flax.linen as flax_linen
 import jax
 import numpy as np
 from flax import nnx as flax_nnx
+from table import gaussian
 
 import jaxinit
 from jaxinit import initializers
@@ -134,7 +135,7 @@ LIBRARIES = {
 
 def run(row: Row, library: Any) -> Result:
     """The layer of one library on independent inputs of variance 1."""
-    x = jax.random.normal(jax.random.key(1), row.inputs)
+    x = gaussian(jax.random.key(1), row.inputs)
     layer = row.make(library)
     if row.library == "linen":
         outputs, variables = layer.init_with_output(KEY, x)

@@ -17,6 +17,7 @@ import optax
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
+from table import gaussian
 
 VOCABULARY = 8192
 
@@ -189,7 +190,7 @@ def haiku_batch_norm(width=8, layers=3) -> Case:
             x = jax.nn.relu(hk.BatchNorm(True, True, 0.9)(x, is_training=True))
         return hk.Linear(10)(x.mean((1, 2)))
 
-    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    x = gaussian(jax.random.key(1), (2, 8, 8, 3))
     return Case(hk.transform_with_state(net).init, (jax.random.PRNGKey(0), x))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -145,6 +146,12 @@ def key_of(kind, seed):
         return jax.random.key(seed, impl=kind)
     except ValueError:
         pytest.skip(f"this JAX has no {kind}")
+
+
+def gaussian(key, shape, dtype="float32"):
+    """Standard normal values by NumPy, to save the half second in which JAX compiles its own."""
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
 def raw(x):

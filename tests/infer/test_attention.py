@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from table import gaussian
 
 import jaxinit
 
 SHAPES = {name: jax.ShapeDtypeStruct((32, 2, 16), jnp.float32) for name in "qkv"}
-X = jax.random.normal(jax.random.key(0), (4, 12, 32))
+X = gaussian(jax.random.key(0), (4, 12, 32))
 
 
 def logits(params, x, *, divided, late=False):

@@ -12,12 +12,12 @@ from jax.sharding import PartitionSpec as P
 
 from jaxinit import infer, propagate
 
-KEYS = jax.random.split(jax.random.key(0), 3)
+RNG = np.random.default_rng(0)
 PARAMETERS = {
-    "up": jax.random.normal(KEYS[0], (16, 32)) / 4,
-    "down": jax.random.normal(KEYS[1], (32, 8)) / 32**0.5,
+    "up": jnp.asarray(RNG.normal(size=(16, 32)) / 4, jnp.float32),
+    "down": jnp.asarray(RNG.normal(size=(32, 8)) / 32**0.5, jnp.float32),
 }
-X = jax.random.normal(KEYS[2], (8, 16))
+X = jnp.asarray(RNG.normal(size=(8, 16)), jnp.float32)
 
 
 def sharded(function, *specs, out):

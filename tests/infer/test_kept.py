@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from table import gaussian
 
 import jaxinit
 from jaxinit import autoinit, infer
 
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (8, 16))
+X = gaussian(KEY, (8, 16))
 
 
 def test_the_state_of_spectral_norm():
@@ -29,7 +30,7 @@ def test_the_state_of_spectral_norm():
 
 @pytest.mark.parametrize("layer", [nn.Conv(32, (3, 3)), nn.Dense(32)])
 def test_the_gain_of_weight_norm(layer):
-    x = jax.random.normal(KEY, (4, 8, 8, 16))
+    x = gaussian(KEY, (4, 8, 8, 16))
     model = nn.WeightNorm(layer)
     params = model.init(KEY, x)
     found = infer(model.apply, params, x)
@@ -47,7 +48,7 @@ def test_the_gain_of_a_convolution():
             x, w * g, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    x = jax.random.normal(KEY, (4, 8, 8, 16))
+    x = gaussian(KEY, (4, 8, 8, 16))
     params = {"w": jaxinit.lecun_normal(KEY, (3, 3, 16, 32)), "g": jnp.ones(32)}
     found = infer(apply, params, x)
     assert (found["w"].role, found["w"].fan_in, found["g"].role) == ("kernel", 144, "scale")

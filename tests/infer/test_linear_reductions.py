@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from table import gaussian
 
 import jaxinit
 from jaxinit import infer, propagate
@@ -118,7 +119,7 @@ def test_predictions_start_anew_after_a_mean():
 
     keys = jax.random.split(jax.random.key(0), 4)
     parameters = {n: jaxinit.he_normal(k, (128, 128)) for n, k in zip("wuv", keys, strict=False)}
-    rows = propagate(apply, parameters, jax.random.normal(keys[3], (4, 8, 8, 128))).rows
+    rows = propagate(apply, parameters, gaussian(keys[3], (4, 8, 8, 128))).rows
     for row in rows:
         assert row["predicted"] == pytest.approx(row["std"], rel=0.15), row
 

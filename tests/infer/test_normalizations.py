@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
+from table import gaussian
 
 import jaxinit
 
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (16, 8))
+X = gaussian(KEY, (16, 8))
 
 
 class Normalized(eqx.Module):

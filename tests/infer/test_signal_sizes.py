@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from table import gaussian
 
 import jaxinit
 
-X = jax.random.normal(jax.random.key(0), (64, 128))
+X = gaussian(jax.random.key(0), (64, 128))
 SHAPES = {name: jax.ShapeDtypeStruct((128, 128), jnp.float32) for name in "abc"}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx as flax_nnx
 from layer_table import LIBRARIES, ROWS, WRONG, run
-from table import raw, slow_but
+from table import gaussian, raw, slow_but
 
 import jaxinit
 from jaxinit import initializers, layouts, linen, nnx
@@ -201,7 +201,7 @@ def test_an_equation_given_at_the_call_counts():
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", jnp.tanh, "selu", None, "softmax", "silu"])
 def test_activation_is_applied_and_sets_the_kernel(activation):
-    x = jax.random.normal(KEY, (64, 256))
+    x = gaussian(KEY, (64, 256))
     layer = linen.Dense(512, activation=activation)
     plain = linen.Dense(512, kernel_init=jaxinit.for_activation(activation or "relu"))
     if activation is None:

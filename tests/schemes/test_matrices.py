@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scipy import stats
 from scipy.linalg import hadamard
-from table import EXACT, ORTHOGONAL, raw
+from table import EXACT, ORTHOGONAL, gaussian, raw
 
 import jaxinit
 from jaxinit import Layout, initializers
@@ -231,7 +231,7 @@ def wrapped(x, kernel, groups=1):
 def test_delta_orthogonal_keeps_lengths_and_is_jaxs_place(window):
     shape = (*window, 6, 10)
     kernel = jaxinit.delta_orthogonal(KEY, shape, scale=1.5)
-    x = jax.random.normal(jax.random.key(1), (2, *(5,) * len(window), 6))
+    x = gaussian(jax.random.key(1), (2, *(5,) * len(window), 6))
     norms = [float(jnp.linalg.norm(y)) for y in (x, wrapped(x, kernel))]
     assert norms[1] == pytest.approx(1.5 * norms[0], rel=1e-5)
     theirs = jax.nn.initializers.delta_orthogonal()(KEY, shape)
@@ -244,7 +244,7 @@ def test_delta_orthogonal_keeps_lengths_and_is_jaxs_place(window):
 @pytest.mark.parametrize(("window", "groups"), [((3,), 1), ((3, 5), 2), ((1, 3, 3), 4)], ids=str)
 def test_dirac_hands_channels_through(window, groups):
     kernel = jaxinit.dirac(KEY, (*window, 8 // groups, 8), groups=groups)
-    x = jax.random.normal(jax.random.key(1), (2, *(5,) * len(window), 8))
+    x = gaussian(jax.random.key(1), (2, *(5,) * len(window), 8))
     assert raw(wrapped(x, kernel, groups)) == raw(x)
     assert initializers.dirac(groups) == initializers.identity(layout=Layout(groups=groups))
 

@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scipy import stats
-from table import DYNAMICS, key_data, raw
+from table import DYNAMICS, gaussian, key_data, raw
 
 import jaxinit
 from jaxinit import initializers, recipes
@@ -31,7 +31,7 @@ def spread(init, shape=(512, 512)):
 
 
 def unit(shape, seed=1):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return gaussian(jax.random.key(seed), shape)
 
 
 # Depth ------------------------------------------------------------------------------------------
