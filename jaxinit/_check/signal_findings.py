@@ -11,7 +11,7 @@ from .prediction import Spot, root
 _FORWARD = 10.0  # the factor by which the size of a signal may grow or shrink
 _BACKWARD = 100.0  # the factor by which that of a gradient may
 _SHARE = 0.5  # the largest share of units that may be dead, or of values that may be saturated
-# Examples whose cosine is below the second at the input should not end with one above the first.
+# Examples become alike if their cosine ends above _ALIKE though it was below _APART at the input.
 _ALIKE, _APART = 0.99, 0.9
 
 

@@ -36,8 +36,8 @@ class Stage(NamedTuple):
       inputs: the values that it takes, constant arrays included.
       outputs: those that it makes and that what follows needs.
       tapped: those that it makes and that are tapped, also inside its loops.
-      outer: those of them outside its loops, which ``call`` returns in the place of a report. What
-        is measured of them is a program for each shape, not a part of every stage.
+      outer: the tapped values outside its loops. ``call`` returns them as they are, and they are
+        measured afterwards by a program for each shape, so that stages stay small.
       last: the values that nothing after it needs.
     """
 

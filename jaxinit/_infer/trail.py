@@ -84,7 +84,7 @@ class Trail:
         whose halves are swapped.
       normalized: values whose scale a normalization has fixed.
       standardized: those of which it was by statistics of the signal itself.
-      pooled: values that a sum over several elements, such as average pooling, was taken for.
+      pooled: values that are sums over several elements of the output, as average pooling makes.
       rescaled: whether something on the way changes the scale at random or by position, such as
         dropout, which scales up what it keeps.
       shifts: numbers that were added before any function.
