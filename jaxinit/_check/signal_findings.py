@@ -73,6 +73,15 @@ def _last(spot: Spot) -> Spot:
     return spot
 
 
+def _feeds_zeros(spot: Spot) -> bool:
+    """Whether a kernel of zeros, as the second of an adapter, stops the gradient on purpose."""
+    while len(spot.after) == 1:
+        (spot,) = spot.after
+        if spot.weight == 0:
+            return True
+    return False
+
+
 def _explodes(spot: Spot, first: Spot) -> str | None:
     """Compare what a layer makes with the start of its chain, and what it takes with the input.
 
@@ -110,6 +119,8 @@ def _collapses(spot: Spot, start: float) -> str | None:
 
 def _gradient(spot: Spot, last: Spot, explodes: bool) -> str | None:
     """Compare a gradient with that at the end of the chain, and if it is large, at the output."""
+    if not explodes and _feeds_zeros(spot):
+        return None
     ends = (_last(spot), last) if explodes else (_last(spot),)
     for end in ends:
         here, there = spot.gradient_norm, end.gradient_norm

@@ -210,6 +210,18 @@ def test_findings(kind):
     assert finding.remedy in printed
 
 
+def test_zeros_that_stop_a_gradient_on_purpose():
+    """The second kernel of an adapter starts as zeros: its first has no gradient, as it should."""
+
+    def apply(p, x):
+        return jax.nn.relu(x @ p["w"] + x @ p["a"] @ p["b"]) @ p["v"]
+
+    shapes = {"w": (16, 16), "a": (16, 4), "b": (4, 16), "v": (16, 8)}
+    params = {name: jaxinit.he_normal(KEY, shape) for name, shape in shapes.items()}
+    params["b"] *= 0
+    assert propagate(apply, params, gaussian(KEY, (32, 16))).findings == []
+
+
 def test_cosines_of_tiny_and_of_zero_signals():
     x = gaussian(KEY, (4, 64))
     assert float(cosine(1e-30 * x)) == pytest.approx(float(cosine(x)), abs=1e-6)
