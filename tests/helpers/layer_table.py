@@ -16,7 +16,6 @@ import flax.linen as flax_linen
 import jax
 import numpy as np
 from flax import nnx as flax_nnx
-from table import gaussian
 
 import jaxinit
 from jaxinit import initializers
@@ -135,7 +134,7 @@ LIBRARIES = {
 
 def run(row: Row, library: Any) -> Result:
     """The layer of one library on independent inputs of variance 1."""
-    x = gaussian(jax.random.key(1), row.inputs)
+    x = jax.random.normal(jax.random.key(1), row.inputs)
     layer = row.make(library)
     if row.library == "linen":
         outputs, variables = layer.init_with_output(KEY, x)

@@ -385,7 +385,7 @@ def test_a_disk_that_fills_loses_nothing(format, tmp_path):
 
 
 @pytest.mark.parametrize("format", slow_but(READERS, ["safetensors"]))
-@pytest.mark.parametrize("moments", slow_but([2, 20], [2]))
+@pytest.mark.parametrize("moments", slow_but([2, 12], [2]))
 def test_killed_at_random_moments(format, moments, tmp_path):
     """Each killed save is resumed and gives the bytes of a save that was left alone."""
     command = [sys.executable, str(HERE / "kill_saves.py"), str(tmp_path), format, str(moments)]

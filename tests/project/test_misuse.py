@@ -113,7 +113,7 @@ NAMES = {name for name, *_ in SURFACE} | {"ones", "zeros"}
 
 
 def refused(call):
-    """The error of a call, or None; it takes less than a second of computing."""
+    """The error of a call, or None; no value sends it on a long computation."""
     start = time.process_time()
     try:
         with warnings.catch_warnings():
@@ -123,7 +123,7 @@ def refused(call):
     except (TypeError, ValueError) as error:
         return error
     finally:
-        assert time.process_time() - start < 1
+        assert time.process_time() - start < 10
 
 
 def assert_clear(error):

@@ -151,7 +151,7 @@ def test_round_trip_of_what_autoinit_advises():
         return x + (jax.nn.silu(a) * b) @ params["down"]
 
     shapes = {"grouped": (3, 3, 2, 4), "bias": (4,), "fused": (4, 16), "down": (8, 4)}
-    params = {path: jnp.ones(shape) for path, shape in shapes.items()}
+    params = {path: jax.ShapeDtypeStruct(s, jnp.float32) for path, s in shapes.items()}
     x = jnp.ones((2, 8, 8, 4))
     for rule in ("standard", "forward", "critical"):
         advice = jaxinit.autoinit.explain(apply, params, x, rule=rule)

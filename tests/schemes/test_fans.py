@@ -34,7 +34,7 @@ def test_are_those_of_jax(case):
 
 @pytest.mark.slow
 @given(layouts())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_many_are_those_of_jax(case):
     are_those_of_jax(case)
 
