@@ -135,10 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for what is flushed at exit
-        return 1  # as Rich does, which prints the rest
+        # What is flushed at exit must not raise again. Rich, where it prints, exits with 1 too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (TypeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -204,7 +204,7 @@ class Boxed(NamedTuple):
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = None) -> Any:
         box = self.boxing(key, self.kernel or shape, dtype)
         if isinstance(box, jax.Array):  # no metadata: the function has values of its own
-            return self.boxing(key, shape, dtype)
+            return box if self.kernel is None else self.boxing(key, shape, dtype)
         value = self.init(key, shape, dtype)
         return _replaced(box, lambda _: value)
 

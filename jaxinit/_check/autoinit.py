@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -123,8 +123,8 @@ class Autoinit:
         check_key("autoinit", key)
         wanted = _checked(rule, distribution, q, mode)
         reading = read("autoinit", apply_fn, shapes, inputs, kwargs)
-        advice = advise(reading.inferred, wanted, _own(shapes))
-        made = _made(key, shapes, advice, default)
+        own = _own(shapes)
+        made = _made(key, shapes, own, advise(reading.inferred, wanted, own), default)
         for finding in _concerns(reading, made) if check else ():
             warnings.warn(_warning(finding), stacklevel=2)
         return made
@@ -190,9 +190,11 @@ def _own(shapes: Tree) -> dict[str, Any]:
     return {path: x for path, x in arrays(shapes) if isinstance(x, jax.Array | np.ndarray)}
 
 
-def _made(key: jax.Array, shapes: Tree, advice: Advice, default: Init | None) -> Tree:
+def _made(
+    key: jax.Array, shapes: Tree, own: Mapping[str, Any], advice: Advice, default: Init | None
+) -> Tree:
     """The tree; arrays that do not hold floats, and what is not an array, stay as they are."""
-    kept = {path: x for path, x in _own(shapes).items() if _keeps(advice, path, default)}
+    kept = {path: x for path, x in own.items() if _keeps(advice, path, default)}
     lost = [
         path
         for path, choice in advice.items()

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._choose.activations import Activation, resolve
+from .._choose.quadrature import normal_weights
 from . import names
 from .findings import Finding, number
 from .layer_rules import spread_of_output
@@ -28,7 +29,7 @@ _FLAT = 0.5 * math.erfc(4 / math.sqrt(2))  # a relu's mean slope 4 standard devi
 _SHARE = 0.1  # of the units, from which on a finding is told
 _GRID = np.sinh(np.linspace(-12, 12, 2001))  # the places at which a slope is evaluated
 _NORMAL = np.linspace(-6, 6, 241)  # standard normal values, and how much each counts
-_WEIGHTS = np.exp(-(_NORMAL**2) / 2) / np.exp(-(_NORMAL**2) / 2).sum()
+_WEIGHTS = normal_weights(_NORMAL)
 _ENDS = np.array([-20.0, 10.0, 20.0])
 
 

@@ -68,16 +68,21 @@ class Finding:
       evidence: the numbers that it rests on, which can be checked by hand; may be empty. Where they
         differ between parameters, they are those of ``path``, and say so.
       also: the paths of other parameters of which the same is true.
-      parts: the message as texts, and what is another for each parameter.
+      parts: the message as texts, and what is another for each parameter; one text is given as it
+        is.
     """
 
     severity: Severity
     kind: str
     path: str
-    parts: Sequence[Part]
+    parts: str | Sequence[Part]
     remedy: str
     evidence: str = ""
     also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.parts, str):
+            object.__setattr__(self, "parts", (self.parts,))
 
     @property
     def message(self) -> str:

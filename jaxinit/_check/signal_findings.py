@@ -68,18 +68,20 @@ def _first(spot: Spot) -> Spot:
 
 def _last(spot: Spot) -> Spot:
     """The last layer of that chain."""
+    *_, last = (spot, *_behind(spot))
+    return last
+
+
+def _behind(spot: Spot) -> Iterator[Spot]:
+    """The layers of that chain behind the layer, in order."""
     while len(spot.after) == 1:
         (spot,) = spot.after
-    return spot
+        yield spot
 
 
 def _feeds_zeros(spot: Spot) -> bool:
     """Whether a kernel of zeros, as the second of an adapter, stops the gradient on purpose."""
-    while len(spot.after) == 1:
-        (spot,) = spot.after
-        if spot.weight == 0:
-            return True
-    return False
+    return any(other.weight == 0 for other in _behind(spot))
 
 
 def _explodes(spot: Spot, first: Spot) -> str | None:

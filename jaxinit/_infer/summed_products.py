@@ -16,12 +16,11 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from .._program import jax_internals as internals
+from .._program import primitives
 from .._program.ir import Op, Value
 from .axis_origin import Axis, AxisOrigins, blank
 from .dataflow import Graph, Kind, Link, Use
 from .kernel_fans import KernelFans, origins, sizes_text
-
-_SAME_AXES = ("convert_element_type", "copy", "stop_gradient", "reduce_precision")
 
 
 class SummedProduct(NamedTuple):
@@ -101,7 +100,7 @@ def constant_along(value: Value, shape: Sequence[int]) -> set[int]:
     mine = tuple(value.aval.shape)
     if len(mine) != len(shape):  # a number
         return {i for i, size in enumerate(shape) if size > 1}
-    while value.op is not None and value.op.primitive.name in _SAME_AXES:
+    while value.op is not None and value.op.primitive.name in primitives.KEEPS_PLACES:
         value = value.op.inputs[0]
     own = set(range(len(shape)))
     if value.op is not None and value.op.primitive.name == "broadcast_in_dim":
@@ -119,7 +118,7 @@ def _sum_after(graph: Graph, value: Value) -> Op | None:
             return None
         if takers[0].primitive.name == "reduce_sum":
             return takers[0]
-        if takers[0].primitive.name not in _SAME_AXES:
+        if takers[0].primitive.name not in primitives.KEEPS_PLACES:
             return None
         value = takers[0].outputs[0]
 
@@ -133,7 +132,7 @@ def _is_factor_of_wider(graph: Graph, value: Value, axes: Collection[int]) -> bo
 def _is_scaled(graph: Graph, taker: Op | Link, value: Value, axes: Collection[int]) -> bool:
     if isinstance(taker, Link):
         return False
-    if taker.primitive.name in _SAME_AXES:
+    if taker.primitive.name in primitives.KEEPS_PLACES:
         return _is_factor_of_wider(graph, taker.outputs[0], axes)
     others = [v for v in taker.inputs if v is not value]
     if taker.primitive.name == "broadcast_in_dim":  # along more axes, as of places

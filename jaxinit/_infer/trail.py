@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from .._choose.quadrature import normal_weights
 from .._choose.recognise import GRID
 from .._program import jax_internals as internals
 from .._program.ir import Op, Value
 from .axis_origin import AxisOrigins, Selection
 from .dataflow import Contribution
 
-_DENSITY = np.exp(-GRID * GRID / 2)
-_DENSITY /= _DENSITY.sum()
+_WEIGHTS = normal_weights(GRID)
 
 
 class Step(NamedTuple):
@@ -221,7 +221,7 @@ class Trail:
 
 def mean_on_grid(f: Any) -> float:
     """The mean of f(z) over z ~ N(0, 1)."""
-    return float(_DENSITY @ np.asarray(f, np.float64))
+    return float(_WEIGHTS @ np.asarray(f, np.float64))
 
 
 def _apply(step: Step, made: dict[Value, Any], z: Any) -> Any:

@@ -71,6 +71,8 @@ MOVES = frozenset(
         *("dynamic_slice", "dynamic_update_slice"),
     )
 )
+# These keep each element, up to rounding, and its place.
+KEEPS_PLACES = frozenset(("convert_element_type", "copy", "stop_gradient", "reduce_precision"))
 # These keep all elements of an array, up to rounding, wherever they put them.
 KEEPS_VALUES = frozenset(
     (

@@ -16,12 +16,11 @@ from table import gaussian
 from jaxinit import calibrate, infer, propagate
 
 KEY = jax.random.key(0)
-X = jnp.asarray(np.random.default_rng(7).normal(size=(8, 16)), jnp.float32)
+X = gaussian(jax.random.key(7), (8, 16))
 
 
 def kernel(n, *shape):
-    values = np.random.default_rng(n).normal(size=shape) / shape[-2] ** 0.5
-    return jnp.asarray(values, jnp.float32)
+    return gaussian(jax.random.key(n), shape) / shape[-2] ** 0.5
 
 
 PARAMETERS = {

@@ -9,15 +9,15 @@ from jax.experimental import pallas as pl
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
+from table import gaussian
 
 from jaxinit import infer, propagate
 
-RNG = np.random.default_rng(0)
 PARAMETERS = {
-    "up": jnp.asarray(RNG.normal(size=(16, 32)) / 4, jnp.float32),
-    "down": jnp.asarray(RNG.normal(size=(32, 8)) / 32**0.5, jnp.float32),
+    "up": gaussian(jax.random.key(0), (16, 32)) / 4,
+    "down": gaussian(jax.random.key(1), (32, 8)) / 32**0.5,
 }
-X = jnp.asarray(RNG.normal(size=(8, 16)), jnp.float32)
+X = gaussian(jax.random.key(2), (8, 16))
 
 
 def sharded(function, *specs, out):
